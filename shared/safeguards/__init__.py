@@ -1,0 +1,1 @@
+"""Let AI agents ask people before they do something risky."""

@@ -1,0 +1,55 @@
+"""Identifiers: a prefix that says the kind, and a UUIDv7 (RFC 9562 section 5.7) that sorts by time.
+
+| prefix | kind |
+| --- | --- |
+| `act` | action |
+| `apr` | approval |
+| `dlv` | delivery |
+| `key` | API key |
+| `msg` | message set aside |
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import uuid
+from typing import Literal, get_args
+
+import uuid6
+
+Prefix = Literal["act", "apr", "dlv", "key", "msg"]
+
+_PATTERN = re.compile(rf"({'|'.join(get_args(Prefix))})_[0-9a-f]{{12}}7[0-9a-f]{{3}}[89ab][0-9a-f]{{15}}")
+
+
+def new_id(prefix: Prefix) -> str:
+    """Return a fresh identifier such as `apr_0190b3c5…` (32 hexadecimal digits)."""
+    return f"{prefix}_{uuid6.uuid7().hex}"
+
+
+def is_id(value: str, *prefixes: Prefix) -> bool:
+    """Tell whether `value` is a well-formed identifier, of one of `prefixes` if any are given."""
+    match = _PATTERN.fullmatch(value)
+    return match is not None and (not prefixes or match[1] in prefixes)
+
+
+def twin_id(prefix: Prefix, identifier: str) -> str:
+    """Return the identifier with the same UUID under another prefix.
+
+    An action and the approval it needs are twins, so either is found from the other.
+    """
+    return f"{prefix}_{identifier.partition('_')[2]}"
+
+
+def derived_id(prefix: Prefix, source_id: str, *parts: str) -> str:
+    """Return the one identifier that follows from `source_id` and `parts`.
+
+    The time is that of `source_id`; the rest is hashed. Whoever plans the same delivery twice
+    arrives at the same identifier, so that it is made once.
+    """
+    source = uuid.UUID(source_id.partition("_")[2])
+    digest = hashlib.sha256("\x00".join((source.hex, *parts)).encode()).digest()
+    raw = source.bytes[:6] + bytes([0x70 | digest[0] & 0x0F, digest[1]])
+    raw += bytes([0x80 | digest[2] & 0x3F]) + digest[3:10]
+    return f"{prefix}_{raw.hex()}"

@@ -1,0 +1,1 @@
+"""Reaching people: messages, and the channels that carry them."""

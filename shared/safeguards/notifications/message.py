@@ -1,0 +1,67 @@
+"""What a channel is given to send: one message, not yet rendered for any medium."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from safeguards.identifiers import new_id
+from safeguards.types import AlertSeverity, SafetyAlert
+
+
+@dataclass(frozen=True)
+class Link:
+    """Where the reader can go: a label and an absolute URL that we made ourselves."""
+
+    label: str
+    url: str
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message to people. Every text in it may come from an agent and is hostile.
+
+    Attributes:
+        id: the delivery's identifier. The same in every attempt, so that a receiver can tell a
+            repeat (`webhook-id`, `Message-ID`).
+        event: what happened, such as `approval.requested`, `approval.resolved`, `alert.raised`.
+        subject: one line that says what is asked, or what happened.
+        severity: how serious it is.
+        facts: labelled values in reading order, made by us from the real payload.
+        agent_words: what the agent says about it, shown as the agent's own words.
+        reasons: why it was stopped, one sentence each.
+        link: where to answer, or None.
+        footer: what happens if nobody answers, and when.
+        data: the body of a webhook; JSON types only.
+        created_at: aware UTC.
+    """
+
+    event: str
+    subject: str
+    severity: AlertSeverity = AlertSeverity.INFO
+    facts: tuple[tuple[str, str], ...] = ()
+    agent_words: str = ""
+    reasons: tuple[str, ...] = ()
+    link: Link | None = None
+    footer: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
+    id: str = field(default_factory=lambda: new_id("dlv"))
+    created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @classmethod
+    def from_alert(cls, alert: SafetyAlert) -> Message:
+        """Return the message that tells people about `alert`."""
+        return cls(
+            event="alert.raised",
+            subject=f"{alert.severity}: {alert.title}",
+            severity=alert.severity,
+            facts=tuple((str(key), str(value)) for key, value in alert.metadata.items()),
+            agent_words=alert.description,
+            data={
+                "title": alert.title,
+                "description": alert.description,
+                "severity": alert.severity.value,
+                "metadata": alert.metadata,
+            },
+        )

@@ -1,0 +1,1 @@
+"""Safeguards that come with the library."""

@@ -1,0 +1,1 @@
+"""What only the services share: records, store, agenda, topology, settings. Never published."""
