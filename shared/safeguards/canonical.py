@@ -21,6 +21,10 @@ MAX_INTEGER = 2**53 - 1
 """Integers beyond this are not exact in JSON (RFC 8259 section 6): send them as strings."""
 
 
+MAX_DIGITS = 1000
+"""How many digits a Decimal may have, written out without an exponent."""
+
+
 def jsonable(value: Any, *, pointer: str = "", depth: int = 0) -> Any:
     """Return `value` as plain JSON types, with each Decimal as its string.
 
@@ -30,30 +34,21 @@ def jsonable(value: Any, *, pointer: str = "", depth: int = 0) -> Any:
         depth: how deep `value` stands in the whole.
 
     Raises:
-        InvalidContentError: for NaN, infinity, an integer beyond 2^53 - 1, a key that is no
-            string, a lone surrogate, another type, or nesting deeper than 32.
+        InvalidContentError: for NaN, infinity, a number beyond 2^53 - 1, a key that is no
+            string, a lone surrogate, another type, a Decimal of more than 1000 digits, or
+            nesting deeper than 32.
     """
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
         return _text(value, pointer)
-    if isinstance(value, int):
-        if abs(value) > MAX_INTEGER:
-            raise InvalidContentError("integers beyond 2^53 - 1 are not exact: send a string", pointer)
-        return int(value)
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise InvalidContentError("NaN and infinity are not JSON: leave the field out", pointer)
-        return float(value)
-    if isinstance(value, Decimal):
-        if not value.is_finite():
-            raise InvalidContentError("NaN and infinity are not amounts: leave the field out", pointer)
-        return format(value, "f")
+    if isinstance(value, int | float | Decimal):
+        return _number(value, pointer)
     if depth >= MAX_DEPTH:
         raise InvalidContentError(f"nested deeper than {MAX_DEPTH}: flatten it", pointer)
     if isinstance(value, dict):
         return {
-            _key(key, pointer): jsonable(item, pointer=f"{pointer}/{key}", depth=depth + 1)
+            _key(key, pointer): jsonable(item, pointer=_below(pointer, key), depth=depth + 1)
             for key, item in value.items()
         }
     if isinstance(value, list | tuple):
@@ -63,6 +58,34 @@ def jsonable(value: Any, *, pointer: str = "", depth: int = 0) -> Any:
         ]
     kind = type(value).__name__
     raise InvalidContentError(f"{kind} has no JSON form: convert it to a string first", pointer)
+
+
+def _number(value: int | float | Decimal, pointer: str) -> int | float | str:
+    if isinstance(value, int):
+        if abs(value) > MAX_INTEGER:
+            raise InvalidContentError(
+                "integers beyond 2^53 - 1 are not exact: send a string", pointer
+            )
+        return int(value)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise InvalidContentError("NaN and infinity are not JSON: leave the field out", pointer)
+        if abs(value) > MAX_INTEGER:
+            # Its canonical form has no point, so it would be read back as an integer.
+            raise InvalidContentError(
+                "floats beyond 2^53 - 1 are not exact: send a string", pointer
+            )
+        return float(value)
+    if not value.is_finite():
+        raise InvalidContentError("NaN and infinity are not amounts: leave the field out", pointer)
+    if abs(value.adjusted()) > MAX_DIGITS or len(value.as_tuple().digits) > MAX_DIGITS:
+        raise InvalidContentError(f"no amount has more than {MAX_DIGITS} digits", pointer)
+    return format(value, "f")
+
+
+def _below(pointer: str, key: object) -> str:
+    escaped = str(key).replace("~", "~0").replace("/", "~1")
+    return f"{pointer}/{escaped}"
 
 
 def _key(key: object, pointer: str) -> str:
@@ -76,7 +99,8 @@ def _text(value: str, pointer: str) -> str:
         value.encode()
     except UnicodeEncodeError as error:
         raise InvalidContentError("a lone surrogate is not Unicode text", pointer) from error
-    return str(value)
+    # Not str(value): for a member of a string enum that is its name.
+    return str.__str__(value)
 
 
 def canonical_json(value: Any) -> bytes:

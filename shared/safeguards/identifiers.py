@@ -20,7 +20,9 @@ import uuid6
 
 Prefix = Literal["act", "apr", "dlv", "key", "msg"]
 
-_PATTERN = re.compile(rf"({'|'.join(get_args(Prefix))})_[0-9a-f]{{12}}7[0-9a-f]{{3}}[89ab][0-9a-f]{{15}}")
+_PATTERN = re.compile(
+    rf"({'|'.join(get_args(Prefix))})_[0-9a-f]{{12}}7[0-9a-f]{{3}}[89ab][0-9a-f]{{15}}"
+)
 
 
 def new_id(prefix: Prefix) -> str:

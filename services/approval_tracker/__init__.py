@@ -1,0 +1,1 @@
+"""Opens approvals, expires them, and carries out what an outcome entails."""

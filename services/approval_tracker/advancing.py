@@ -1,0 +1,46 @@
+"""What the tracker does with an action or an approval that it is asked to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from safeguards_runtime.records import Action, Approval, Change, action, approval
+from safeguards_runtime.store import Store
+from safeguards_runtime.topology import Service
+
+
+async def advance(store: Store, ids: Sequence[str]) -> None:
+    """Do whatever the records say is still to be done. Running it twice does no harm."""
+    actions = [i for i in ids if i.startswith("act_")]
+    approvals = [i for i in ids if i.startswith("apr_")]
+    if actions:
+        await store.apply_all(actions, Action, _open, of=Service.TRACKER)
+    if approvals:
+        applied = await store.apply_all(approvals, Approval, approval.time_out)
+        await _close_actions(store, applied.standing)
+
+
+def _open(record: Action, now: datetime) -> tuple[Change, ...] | None:
+    """Open the approval that the verdict requires, or strike what is moot."""
+    opened = approval.open_for(record, now)
+    if opened is None:
+        return None
+    opening, handing_over = opened
+    return (handing_over, opening)
+
+
+async def _close_actions(store: Store, approvals: dict[str, Approval]) -> None:
+    """Carry outcomes over to their actions, then strike that off the approvals."""
+    outcomes = {
+        record.action_id: record.outcome
+        for record in approvals.values()
+        if record.action_id and record.outcome and record.owes(Service.TRACKER)
+    }
+
+    def close(record: Action, now: datetime) -> Change | None:
+        outcome = outcomes[record.id]
+        return action.close(record, outcome, now) if outcome else None
+
+    await store.apply_all([i for i in outcomes if i], Action, close, of=Service.TRACKER)
+    await store.apply_all(approvals, Approval, approval.closed, of=Service.TRACKER)

@@ -1,0 +1,1 @@
+"""The door: the agents' API, the reviewers' answers, the outcomes."""

@@ -1,0 +1,147 @@
+"""The agents' way in: submit actions, ask people directly, hear what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from safeguards.contracts import (
+    ActionSubmission,
+    ActionView,
+    ApprovalSubmission,
+    ApprovalView,
+    OutcomePage,
+)
+from safeguards.identifiers import is_id, new_id, twin_id
+from safeguards_runtime.records import Action, Approval, action, approval
+from services.gateway.idempotency import Claim, IdempotencyKey, create_once
+from services.gateway.keys import AgentKey, must_speak_for
+from services.gateway.parts import Gateway, Parts
+from services.gateway.problems import Problem, not_found
+from services.gateway.strict_json import StrictRoute
+from services.gateway.waiting import Wait, more
+
+router = APIRouter(prefix="/api/v1", tags=["agents"], route_class=StrictRoute)
+
+PAGE_LENGTH = 500
+
+
+@router.post("/actions", status_code=202)
+async def submit_action(
+    submission: ActionSubmission,
+    request: Request,
+    response: Response,
+    key: AgentKey,
+    gateway: Gateway,
+    idempotency_key: IdempotencyKey = None,
+) -> ActionView:
+    """Submit an action to be judged. It is on disk when this returns."""
+    must_speak_for(key, submission.agent_id)
+    action_id = new_id("act")
+    claim = await Claim.of(request, key, idempotency_key, action_id)
+    now = await gateway.store.now()
+    record, created = await create_once(
+        gateway.store,
+        Action,
+        claim,
+        lambda claims: action.submit(
+            action_id, submission, key_id=key.id, owner=key.owner, now=now, claims=claims
+        ),
+    )
+    response.headers["Location"] = f"/api/v1/actions/{record.id}"
+    if not created:
+        response.headers["Idempotency-Replayed"] = "true"
+    return record.view()
+
+
+@router.get("/actions/{action_id}")
+async def get_action(action_id: str, key: AgentKey, gateway: Gateway, wait: Wait = 0) -> ActionView:
+    """Return an action; with `wait`, as soon as it has an outcome."""
+    if not is_id(action_id, "act"):
+        raise not_found("action", action_id)
+    deadline = asyncio.get_running_loop().time() + wait
+    with gateway.feed.subscribed([action_id]) as heard:
+        while True:
+            view = await _action_view(gateway, action_id)
+            if view is None or not key.speaks_for(view.agent_id):
+                raise not_found("action", action_id)
+            if view.status.is_final or not await more(heard, deadline):
+                return view
+
+
+async def _action_view(gateway: Parts, action_id: str) -> ActionView | None:
+    """Return the action, with its approval's outcome where the action has not got it yet."""
+    _, (record, asked) = await gateway.store.load([action_id, twin_id("apr", action_id)])
+    if not isinstance(record, Action):
+        return None
+    view = record.view()
+    if not view.status.is_final and isinstance(asked, Approval) and asked.outcome is not None:
+        view = view.model_copy(update={"status": asked.status, "outcome": asked.outcome})
+    return view
+
+
+@router.post("/request-approval", status_code=202)
+async def request_approval(
+    submission: ApprovalSubmission,
+    request: Request,
+    response: Response,
+    key: AgentKey,
+    gateway: Gateway,
+    idempotency_key: IdempotencyKey = None,
+) -> ApprovalView:
+    """Ask people directly, without evaluation. The approval is on disk when this returns."""
+    must_speak_for(key, submission.agent_id)
+    approval_id = new_id("apr")
+    claim = await Claim.of(request, key, idempotency_key, approval_id)
+    action_type = submission.metadata.get("action_type")
+    terms = gateway.policies.terms_for(submission.agent_id, str(action_type))
+    now = await gateway.store.now()
+    record, created = await create_once(
+        gateway.store,
+        Approval,
+        claim,
+        lambda claims: approval.request(
+            approval_id, submission, terms, key_id=key.id, owner=key.owner, now=now, claims=claims
+        ),
+    )
+    response.headers["Location"] = f"/api/v1/approvals/{record.id}"
+    if not created:
+        response.headers["Idempotency-Replayed"] = "true"
+    return record.view()
+
+
+@router.get("/outcomes", response_model=OutcomePage)
+async def outcomes(
+    key: AgentKey,
+    gateway: Gateway,
+    after: Annotated[
+        str | None, Query(max_length=60, description="The cursor of the page before.")
+    ] = None,
+    wait: Wait = 0,
+) -> Response:
+    """Return what happened after a cursor to all that this key's agents asked.
+
+    Without a cursor it returns the cursor of this moment, to begin from. One connection serves
+    everything that an agent process waits for.
+    """
+    feed = gateway.feed
+    if after is None:
+        return _page([], feed.last, False)
+    deadline = asyncio.get_running_loop().time() + wait
+    with feed.subscribed(key.agent_ids) as heard:
+        while True:
+            try:
+                entries, cursor, gap = await feed.after(after, key.agent_ids, PAGE_LENGTH)
+            except ValueError as error:
+                raise Problem(422, "invalid_cursor", f"after: {error}") from error
+            if entries or gap or not await more(heard, deadline):
+                return _page([entry.body for entry in entries], cursor, gap)
+            after = cursor
+
+
+def _page(bodies: list[str], cursor: str, gap: bool) -> Response:
+    """Return an OutcomePage. The bodies are JSON already, as they were written to the feed."""
+    content = f'{{"entries":[{",".join(bodies)}],"cursor":"{cursor}","gap":{str(gap).lower()}}}'
+    return Response(content, media_type="application/json")

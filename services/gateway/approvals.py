@@ -1,0 +1,192 @@
+"""Approvals over HTTP: read them, answer them, withdraw them."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from safeguards.contracts import (
+    AnswerSubmission,
+    ApprovalPage,
+    ApprovalView,
+    HistoryView,
+    ResponseSubmission,
+)
+from safeguards.identifiers import is_id, twin_id
+from safeguards.types import ActionStatus
+from safeguards_runtime.records import (
+    Action,
+    ApiKey,
+    Approval,
+    Change,
+    Record,
+    action,
+    approval,
+)
+from safeguards_runtime.records.api_key import Role
+from safeguards_runtime.reviewers import Reviewer
+from safeguards_runtime.store import Store, StoreBusyError
+from safeguards_runtime.store.store import MAX_CONFLICTS
+from services.gateway.keys import AgentKey, Caller, ReviewerOfKey, must_speak_for
+from services.gateway.parts import Gateway, Parts
+from services.gateway.problems import Problem, not_found
+from services.gateway.strict_json import StrictRoute
+from services.gateway.waiting import Wait, more
+
+router = APIRouter(prefix="/api/v1/approvals", tags=["approvals"], route_class=StrictRoute)
+
+
+@router.get("")
+async def list_approvals(
+    key: Caller,
+    gateway: Gateway,
+    status: ActionStatus | None = None,
+    agent_id: Annotated[str | None, Query(max_length=200)] = None,
+    cursor: Annotated[str | None, Query(max_length=60)] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> ApprovalPage:
+    """List approvals, newest first: an agent's own, or those a reviewer may answer."""
+    if cursor is not None and not is_id(cursor, "apr"):
+        raise Problem(422, "invalid_cursor", "cursor: use the `cursor` of the page before")
+    if key.role is Role.AGENT and agent_id is None and "*" not in key.agent_ids:
+        if len(key.agent_ids) > 1:
+            names = ", ".join(key.agent_ids)
+            raise Problem(422, "agent_id_missing", f"say which agent's: ?agent_id=… of {names}")
+        agent_id = key.agent_ids[0]
+    if key.role is Role.AGENT and agent_id is not None:
+        must_speak_for(key, agent_id)
+    index = "approvals"
+    index += f":agent:{agent_id}" if agent_id else ""
+    index += f":status:{status}" if status else ""
+    reviewer = _reviewer_of(key, gateway)
+    found: list[ApprovalView] = []
+    while True:
+        ids = await gateway.store.listed(index, before=cursor, limit=limit)
+        _, records = await gateway.store.load(ids)
+        for record in records:
+            if isinstance(record, Approval) and _may_see(key, reviewer, record):
+                found.append(record.view())
+                if len(found) == limit:
+                    return ApprovalPage(approvals=tuple(found), cursor=record.id)
+        if len(ids) < limit:
+            return ApprovalPage(approvals=tuple(found))
+        cursor = ids[-1]
+
+
+def _reviewer_of(key: ApiKey, gateway: Parts) -> Reviewer | None:
+    return gateway.directory.get(key.reviewer_id) if key.reviewer_id else None
+
+
+def _may_see(key: ApiKey, reviewer: Reviewer | None, record: Approval) -> bool:
+    """Tell whether a key may read an approval: its agent's, or one its reviewer may answer."""
+    if reviewer is not None:
+        return bool(reviewer.groups & set(record.terms.groups))
+    return key.speaks_for(record.agent_id)
+
+
+@router.get("/{approval_id}")
+async def get_approval(
+    approval_id: str, key: Caller, gateway: Gateway, wait: Wait = 0
+) -> ApprovalView:
+    """Return an approval; with `wait`, as soon as it has an outcome."""
+    deadline = asyncio.get_running_loop().time() + wait
+    with gateway.feed.subscribed([approval_id]) as heard:
+        while True:
+            record = await _visible(gateway, key, approval_id)
+            if record.status.is_final or not await more(heard, deadline):
+                return record.view()
+
+
+async def _visible(gateway: Parts, key: ApiKey, approval_id: str) -> Approval:
+    record = None
+    if is_id(approval_id, "apr"):
+        record = await gateway.store.get(approval_id, Approval)
+    if record is None or not _may_see(key, _reviewer_of(key, gateway), record):
+        raise not_found("approval", approval_id)
+    return record
+
+
+@router.get("/{approval_id}/history")
+async def get_history(approval_id: str, key: Caller, gateway: Gateway) -> list[HistoryView]:
+    """Return every step of an approval, each hashed onto the one before."""
+    await _visible(gateway, key, approval_id)
+    return await gateway.store.history(approval_id)
+
+
+@router.post("/{approval_id}/responses")
+async def respond(
+    approval_id: str, submission: ResponseSubmission, reviewer: ReviewerOfKey, gateway: Gateway
+) -> ApprovalView:
+    """Answer as the reviewer of this key. When this returns 200 the answer is final, on disk, and
+    on its way to the agent."""
+    if not is_id(approval_id, "apr"):
+        raise not_found("approval", approval_id)
+    record = await judged(gateway.store, approval_id, submission, reviewer, "api")
+    return record.view()
+
+
+async def judged(
+    store: Store, approval_id: str, submission: ResponseSubmission, reviewer: Reviewer, via: str
+) -> Approval:
+    """Have one reviewer's response judged by the approval's own rules, and write what follows.
+
+    Args:
+        via: the way it came in: `api`, `email`.
+
+    Raises:
+        Refusal: what `approval.respond` raises.
+        Problem: 404 if there is no such approval.
+    """
+
+    def rule(record: Approval | None, now: datetime) -> Change | None:
+        if record is None:
+            raise not_found("approval", approval_id)
+        return approval.respond(
+            record,
+            submission,
+            reviewer_id=reviewer.id,
+            groups=reviewer.groups,
+            via=via,
+            now=now,
+        )
+
+    record = await store.apply(approval_id, Approval, rule)
+    if record is None:
+        raise not_found("approval", approval_id)
+    return record
+
+
+@router.post("/{approval_id}/answers")
+async def answer(
+    approval_id: str, submission: AnswerSubmission, key: AgentKey, gateway: Gateway
+) -> ApprovalView:
+    """Answer a reviewer's question, as the agent. It makes a new version to decide on."""
+    standing = await _visible(gateway, key, approval_id)
+
+    def rule(record: Approval | None, now: datetime) -> Change | None:
+        return approval.answer(record or standing, submission, now)
+
+    record = await gateway.store.apply(approval_id, Approval, rule)
+    return (record or standing).view()
+
+
+@router.delete("/{approval_id}", status_code=204)
+async def withdraw(approval_id: str, key: AgentKey, gateway: Gateway) -> None:
+    """Withdraw an approval, or the action that would need one before it is open."""
+    if not is_id(approval_id, "apr"):
+        raise not_found("approval", approval_id)
+    for _ in range(MAX_CONFLICTS):
+        now, (asked, source) = await gateway.store.load([approval_id, twin_id("act", approval_id)])
+        record: Record | None = asked or source
+        if not isinstance(record, Approval | Action) or not key.speaks_for(record.agent_id):
+            raise not_found("approval", approval_id)
+        if isinstance(record, Approval):
+            change = approval.cancel(record, now)
+        else:
+            change = action.withdraw(record, now)
+        if change is None or (await gateway.store.commit([[change]]))[0] is not None:
+            return
+    raise StoreBusyError(f"{approval_id} keeps changing")

@@ -1,0 +1,1 @@
+"""Judges actions by policies and gives verdicts."""

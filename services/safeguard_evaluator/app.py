@@ -1,0 +1,22 @@
+"""The evaluator's Celery application: `celery -A services.safeguard_evaluator.app worker`."""
+
+from safeguards_runtime.policies import load_policies
+from safeguards_runtime.topology import Queue, Service, Task
+from safeguards_runtime.worker import Worker
+from services.safeguard_evaluator.evaluation import Evaluator
+
+worker = Worker(Service.EVALUATOR)
+app = worker.app
+
+
+async def _set_aside(publication: bytes, reason: str) -> None:
+    await worker.keep_aside(Queue.ACTIONS.value, publication, reason)
+
+
+evaluator = Evaluator(worker.store, load_policies(worker.settings.policies_file), _set_aside)
+
+
+@app.task(name=Task.EVALUATE.value)
+def evaluate(entries: list[str]) -> None:
+    """Look at these actions."""
+    worker.run(evaluator.evaluate(entries))

@@ -1,0 +1,146 @@
+"""HTTP to the gateway: one request with its attempts, and problems as errors."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import httpx2
+
+from safeguards.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    ConflictError,
+    GatewayUnreachableError,
+    InvalidRequestError,
+    NotFoundError,
+    PermissionDeniedError,
+    ProblemError,
+)
+
+ERROR_OF_STATUS: Mapping[int, type[ProblemError]] = {
+    400: InvalidRequestError,
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    409: ConflictError,
+    413: InvalidRequestError,
+    415: InvalidRequestError,
+    422: InvalidRequestError,
+}
+
+ATTEMPTS = 6
+"""How often a request is sent that may be repeated; over about five seconds in all."""
+
+AT_ONCE = 32
+"""How many requests are under way at once, beside the one that listens."""
+
+REPEATABLE = (429, 502, 503, 504)
+
+
+class Transport:
+    """Requests to one gateway (or an endpoint like it), from one event loop.
+
+    Args:
+        base_url: where the API begins.
+        api_key: sent as a bearer token (RFC 6750).
+    """
+
+    def __init__(self, base_url: str, api_key: str) -> None:
+        url = base_url.rstrip("/")
+        if not url.startswith(("http://", "https://")):
+            raise ConfigurationError(f"the gateway's address begins with http(s)://, not {url!r}")
+        if not api_key or not api_key.isascii() or not api_key.isprintable():
+            raise ConfigurationError("the API key is missing or not one: it looks like sgk_…")
+        self._base_url = url
+        self._headers = {"Authorization": f"Bearer {api_key}", "User-Agent": "safeguards"}
+        self._client: httpx2.AsyncClient | None = None
+        self._slots = asyncio.Semaphore(AT_ONCE)
+
+    def _open(self) -> httpx2.AsyncClient:
+        if self._client is None:
+            self._client = httpx2.AsyncClient(
+                headers=self._headers,
+                timeout=httpx2.Timeout(10.0),
+                limits=httpx2.Limits(max_connections=AT_ONCE + 8, max_keepalive_connections=16),
+                follow_redirects=False,
+            )
+        return self._client
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            await self._client.aclose()
+            self._client = None
+
+    async def get(self, path: str) -> Any:
+        """Return the JSON under a path, after several attempts if need be."""
+        async with self._slots:
+            return await self._repeated("GET", path)
+
+    async def listen(self, path: str, query: Mapping[str, str], seconds: float) -> Any:
+        """Return the JSON of one long poll, that may take `seconds`. One attempt."""
+        return await self._once("GET", path, query=query, seconds=seconds + 10)
+
+    async def post(
+        self, path: str, body: dict[str, Any], *, idempotency_key: str | None = None
+    ) -> Any:
+        """Post JSON and return the answer's. Repeated only with an idempotency key."""
+        async with self._slots:
+            if idempotency_key is None:
+                return await self._once("POST", path, body=body)
+            return await self._repeated(
+                "POST", path, body=body, headers={"Idempotency-Key": idempotency_key}
+            )
+
+    async def delete(self, path: str) -> None:
+        """Delete what is under a path."""
+        async with self._slots:
+            await self._repeated("DELETE", path)
+
+    async def _repeated(self, method: str, path: str, **parts: Any) -> Any:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return await self._once(method, path, **parts)
+            except GatewayUnreachableError:
+                if attempt == ATTEMPTS:
+                    raise
+            except ProblemError as error:
+                if attempt == ATTEMPTS or error.status not in REPEATABLE:
+                    raise
+            await asyncio.sleep(random.uniform(0.5, 1) * 0.1 * 2**attempt)  # noqa: S311
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _once(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: dict[str, Any] | None = None,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        seconds: float = 10.0,
+    ) -> Any:
+        url = self._base_url + path
+        try:
+            response = await self._open().request(
+                method, url, json=body, params=query, headers=headers, timeout=seconds
+            )
+        except (httpx2.TransportError, OSError) as error:
+            reason = str(error) or type(error).__name__
+            raise GatewayUnreachableError(f"{self._base_url} did not answer: {reason}") from error
+        content = _json(response)
+        if response.is_success:
+            return content
+        problem = content if isinstance(content, dict) else {"title": response.reason_phrase}
+        raise ERROR_OF_STATUS.get(response.status_code, ProblemError)(response.status_code, problem)
+
+
+def _json(response: httpx2.Response) -> Any:
+    """Return the body's JSON, or None if it is none."""
+    try:
+        return response.json() if response.content else None
+    except ValueError:
+        return None

@@ -1,0 +1,6 @@
+"""The application for tools that only watch: Flower, `celery inspect`."""
+
+from safeguards_runtime.messaging import make_app
+from safeguards_runtime.settings import load_settings
+
+app = make_app(load_settings())

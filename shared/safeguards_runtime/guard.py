@@ -1,0 +1,133 @@
+"""What comes off a queue is checked before Celery sees it; what does not fit is set aside.
+
+Kombu's Redis transport drops a message that is no JSON object, circles one whose body is none, and
+unpacks a compressed one without bound. So each item is looked at here as it is popped.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from kombu.transport import redis as kombu_redis
+from kombu.utils.encoding import bytes_to_str
+
+from safeguards.identifiers import is_id
+from safeguards_runtime.topology import IDS_PER_HINT, QUEUE_OF, Queue, Task
+
+log = structlog.get_logger(__name__)
+
+MAX_MESSAGE_BYTES = 1024 * 1024
+"""The largest message: a signed publication of 256 KiB, twice in base64, and its headers."""
+
+MAX_IDS = 10 * IDS_PER_HINT
+
+SetAside = Callable[[str, bytes, str], None]
+"""Takes the queue, the item and the reason. Raises if it could not be kept."""
+
+
+def defect(item: bytes, queue: str) -> str | None:
+    """Return why `item`, popped from `queue`, is no message of ours; None if it is one."""
+    if len(item) > MAX_MESSAGE_BYTES:
+        return f"{len(item)} bytes exceed the limit of {MAX_MESSAGE_BYTES}"
+    try:
+        message = json.loads(item)
+        headers, properties = message["headers"], message["properties"]
+        if headers.get("compression"):
+            return "compressed bodies are not accepted"
+        if (message.get("content-type"), properties.get("body_encoding")) != (
+            "application/json",
+            "base64",
+        ):
+            return "the body must be application/json in base64"
+        if not isinstance(properties["delivery_tag"], str):
+            return "the delivery tag is no string"
+        delivery = properties["delivery_info"]
+        if not isinstance(delivery["exchange"], str) or delivery["routing_key"] != queue:
+            return "it was routed to another queue"
+        if QUEUE_OF.get(headers["task"]) != queue:
+            return f"no task of this queue: {headers['task']!r}"
+        if not isinstance(headers["id"], str):
+            return "the task's id is no string"
+        body = json.loads(base64.b64decode(message["body"], validate=True))
+        return _misfit(headers["task"], body)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error) as e:
+        return f"not a task message: {type(e).__name__}: {e}"[:500]
+
+
+def _misfit(task: str, body: Any) -> str | None:
+    """Return why the body (Celery's message protocol 2: args, kwargs, embed) does not fit."""
+    args, kwargs, embed = body
+    if not isinstance(embed, dict) or any(embed.values()):
+        return "callbacks, chains and chords are not accepted"
+    if kwargs or not isinstance(args, list) or len(args) != 1 or not isinstance(args[0], list):
+        return "a task takes one argument, a list"
+    if not 1 <= len(args[0]) <= MAX_IDS:
+        return f"a hint names 1 to {MAX_IDS} records"
+    for entry in args[0]:
+        if not isinstance(entry, str):
+            return "a hint names records by strings"
+        if not is_id(entry) and (task != Task.EVALUATE or entry.count(".") != 2):
+            return "neither an identifier nor a signed publication"
+    return None
+
+
+class GuardedChannel(kombu_redis.Channel):
+    """A channel of the Redis transport that hands on only what is a message of ours."""
+
+    set_aside: SetAside | None = None
+    """Set once for the process by the worker."""
+
+    def _brpop_read(self, **options: Any) -> bool:
+        """Read one popped item. Follows `kombu.transport.redis.Channel._brpop_read`, 5.7."""
+        try:
+            try:
+                popped = self.client.parse_response(self.client.connection, "BRPOP", **options)
+            except self.connection_errors:
+                self.client.connection.disconnect()
+                raise
+            if not popped:
+                raise kombu_redis.Empty
+            destination, item = popped
+            queue = bytes_to_str(destination).rsplit(self.sep, 1)[0]
+            self._queue_cycle.rotate(queue)
+            reason = defect(item, queue) if queue in set(Queue) else None
+            if reason is None:
+                self.connection._deliver(json.loads(item), queue)
+            else:
+                self._set_item_aside(destination, queue, item, reason)
+            return True
+        finally:
+            self._in_poll = None
+            self._flush_brpop_reauth()
+
+    def _set_item_aside(self, destination: bytes, queue: str, item: bytes, reason: str) -> None:
+        handler = type(self).set_aside
+        try:
+            if handler is None:
+                raise RuntimeError("this process has no place to set messages aside")
+            handler(queue, item, reason)
+        except Exception:
+            log.exception("a message could not be set aside and goes back", queue=queue)
+            with self.conn_or_acquire() as client:
+                client.lpush(destination, item)
+
+
+class GuardedTransport(kombu_redis.Transport):
+    """The Redis transport with guarded channels."""
+
+    Channel = GuardedChannel
+
+
+class GuardedSentinelChannel(GuardedChannel, kombu_redis.SentinelChannel):
+    """A guarded channel that finds the broker by Sentinel."""
+
+
+class GuardedSentinelTransport(kombu_redis.SentinelTransport):
+    """The Sentinel transport with guarded channels."""
+
+    Channel = GuardedSentinelChannel

@@ -1,0 +1,119 @@
+"""Policies: which safeguards judge which actions, and on what terms people are asked."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from safeguards.contracts import Name, TimeoutSeconds, Verdict
+from safeguards.types import AlertSeverity
+from safeguards_runtime.configuration import ConfigurationModel, load_yaml
+from safeguards_runtime.records.action import Terms
+
+DEFAULT_TERMS = "default"
+
+Globs = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class SafeguardConfig(ConfigurationModel):
+    """One safeguard: the plugin, and what its `initialize` is given."""
+
+    uses: str
+    config: dict[str, Any] = {}
+
+
+class TermsConfig(ConfigurationModel):
+    """How people are asked."""
+
+    groups: Annotated[tuple[Name, ...], Field(min_length=1)]
+    channels: tuple[Name, ...] = ()
+    timeout_seconds: TimeoutSeconds = 300
+    on_timeout: Literal["reject", "approve"] = "reject"
+    editable: tuple[str, ...] = ()
+
+    def terms(self) -> Terms:
+        """Return the terms as an approval's record keeps them."""
+        return Terms.model_validate(self.model_dump())
+
+
+class Match(ConfigurationModel):
+    """Which actions a policy is for: globs, each list matched by any of its entries."""
+
+    action_types: Globs = ("*",)
+    agent_ids: Globs = ("*",)
+
+    def fits(self, agent_id: str, action_type: str) -> bool:
+        """Tell whether an action is meant."""
+        return any(fnmatchcase(agent_id, glob) for glob in self.agent_ids) and any(
+            fnmatchcase(action_type, glob) for glob in self.action_types
+        )
+
+
+class Policy(ConfigurationModel):
+    """What judges an action, and what follows from the alerts."""
+
+    name: Name
+    match: Match = Match()
+    safeguards: tuple[str, ...] = ()
+    verdicts: dict[AlertSeverity, Verdict] = {
+        AlertSeverity.INFO: Verdict.NOTIFY,
+        AlertSeverity.WARNING: Verdict.REQUIRE_APPROVAL,
+        AlertSeverity.ERROR: Verdict.REQUIRE_APPROVAL,
+        AlertSeverity.CRITICAL: Verdict.DENY,
+    }
+    otherwise: Verdict = Verdict.ALLOW
+    """The verdict where no safeguard raises an alert."""
+
+    approval: str = DEFAULT_TERMS
+
+
+class PolicyFile(ConfigurationModel):
+    """The whole file. See `deploy/policies.yaml`, which explains itself."""
+
+    version: Literal[1]
+    safeguards: dict[str, SafeguardConfig] = {}
+    approvals: dict[str, TermsConfig]
+    policies: tuple[Policy, ...] = ()
+    default_verdict: Verdict = Verdict.REQUIRE_APPROVAL
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Self:
+        if DEFAULT_TERMS not in self.approvals:
+            raise ValueError(f"approvals needs an entry {DEFAULT_TERMS!r}")
+        seen: set[str] = set()
+        for policy in self.policies:
+            if policy.name in seen:
+                raise ValueError(f"two policies are named {policy.name!r}")
+            seen.add(policy.name)
+            for name in policy.safeguards:
+                if name not in self.safeguards:
+                    raise ValueError(f"policy {policy.name!r}: unknown safeguard {name!r}")
+            if policy.approval not in self.approvals:
+                raise ValueError(f"policy {policy.name!r}: unknown approval {policy.approval!r}")
+            missing = set(AlertSeverity) - set(policy.verdicts)
+            if missing:
+                names = ", ".join(sorted(missing))
+                raise ValueError(f"policy {policy.name!r}: no verdict for {names}")
+        return self
+
+    def matching(self, agent_id: str, action_type: str) -> tuple[Policy, ...]:
+        """Return every policy for an action, in the file's order."""
+        return tuple(p for p in self.policies if p.match.fits(agent_id, action_type))
+
+    def terms_for(self, agent_id: str, action_type: str) -> Terms:
+        """Return how people are asked about an action that an agent asks them about directly."""
+        matching = self.matching(agent_id, action_type)
+        name = matching[0].approval if matching else DEFAULT_TERMS
+        return self.approvals[name].terms()
+
+
+def load_policies(path: Path) -> PolicyFile:
+    """Read a policy file.
+
+    Raises:
+        ConfigurationError: naming each place that does not fit.
+    """
+    return load_yaml(path, PolicyFile)

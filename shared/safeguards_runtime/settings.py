@@ -1,0 +1,89 @@
+"""Settings of the services, from the environment: `SAFEGUARDS_…`."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from safeguards.errors import ConfigurationError
+
+ROOT = Path(__file__).parents[2]
+"""The checkout, where the shipped configuration files stand."""
+
+PREFIX = "SAFEGUARDS_"
+
+
+class Settings(BaseSettings):
+    """What every process of the stack may be told, in the environment as `SAFEGUARDS_<NAME>`.
+
+    Make it by `load_settings`, which also refuses misspelt names.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    store_url: str = "redis://127.0.0.1:6379/0"
+    """The store: Valkey or Redis with `appendonly yes` and `appendfsync always`."""
+
+    broker_url: str = "redis://127.0.0.1:6380/0"
+    """The broker: redis://, sentinel:// or amqp://. Carries hints only, and may forget them."""
+
+    public_url: str = "http://127.0.0.1:8000"
+    """Where people reach the gateway: the base of the links in messages."""
+
+    policies_file: Path = ROOT / "deploy" / "policies.yaml"
+    """Which safeguards judge which actions, and how people are asked."""
+
+    reviewers_file: Path = ROOT / "deploy" / "reviewers.yaml"
+    """Who may answer, and how each is reached."""
+
+    channels_file: Path = ROOT / "deploy" / "channels.yaml"
+    """The channels by name. A value `${NAME}` is read from the environment."""
+
+    allow_private_webhooks: bool = False
+    """Let webhooks and Slack posts go to private, loopback and link-local addresses."""
+
+    log_format: Literal["console", "json"] = "console"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    # What only `make run` reads.
+    data_dir: Path = ROOT / ".safeguards"
+    """Where the embedded store, the keys and the passwords of this machine are kept."""
+
+    gateway_port: int = Field(8000, ge=1, le=65535)
+    flower_port: int = Field(5555, ge=1, le=65535)
+    mail_page_port: int = Field(8025, ge=1, le=65535)
+    """The page on which the mail catcher shows what it caught."""
+
+    smtp_port: int = Field(1025, ge=1, le=65535)
+    """Where the mail catcher takes mail."""
+
+
+def load_settings(env_file: Path | None = None) -> Settings:
+    """Read the settings from the environment, then from `env_file` for those not in it.
+
+    Raises:
+        ConfigurationError: naming each setting that is misspelt or has a wrong value.
+    """
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        hints = [_suggestion(name, known) for name in unknown]
+        raise ConfigurationError("unknown settings in the environment: " + "; ".join(hints))
+    try:
+        return Settings(_env_file=env_file)
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{PREFIX}{'.'.join(map(str, line['loc'])).upper()}: {line['msg']}"
+            for line in error.errors()
+        )
+        raise ConfigurationError(f"settings that do not fit: {wrong}") from error
+
+
+def _suggestion(name: str, known: set[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"{name} (did you mean {close[0]}?)" if close else f"{name} (no setting is like it)"

@@ -1,0 +1,140 @@
+"""How changes are written: the keys of the store, and the arguments of its one script."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import cast
+
+from safeguards.contracts import Outcome, Question
+from safeguards.identifiers import Prefix
+from safeguards_runtime.records import KINDS, Change, Record
+from safeguards_runtime.topology import LEASE_SECONDS, Service
+
+FEED = "sg:feed"
+"""The outcome feed: a stream of what agents hear, of all agents."""
+
+FEED_LENGTH = 100_000
+"""How many entries the feed keeps. Whoever comes later asks for the record itself."""
+
+CLAIM_SECONDS = 24 * 3600
+"""How long an idempotency key is remembered."""
+
+Word = str | bytes
+
+
+def record_key(record_id: str) -> str:
+    """Return the hash of a record: `r` its revision, `b` its body, `h1`, `h2`, … its history."""
+    return f"sg:{record_id}"
+
+
+def agenda_key(service: Service) -> str:
+    """Return the agenda of a service: a sorted set of ids by milliseconds since the epoch."""
+    return f"sg:agenda:{service}"
+
+
+def index_key(name: str) -> str:
+    """Return a list of records: a sorted set with equal scores, so in the order of the ids."""
+    return f"sg:index:{name}"
+
+
+def claim_key(*parts: str) -> str:
+    """Return the key of a claim, such as an idempotency key of one API key."""
+    return "sg:claim:" + hashlib.sha256("\x00".join(parts).encode()).hexdigest()
+
+
+def milliseconds(moment: datetime) -> int:
+    """Return milliseconds since the epoch."""
+    return int(moment.timestamp() * 1000)
+
+
+def store_time(reply: Sequence[int]) -> datetime:
+    """Return the reply of TIME (seconds, microseconds) as an aware UTC datetime."""
+    seconds, microseconds = reply
+    return datetime.fromtimestamp(int(seconds), UTC).replace(microsecond=int(microseconds))
+
+
+def decode(record_id: str, revision: bytes | None, body: bytes | None) -> Record | None:
+    """Return the record from its hash's fields `r` and `b`, or None if there is none."""
+    if revision is None or body is None:
+        return None
+    kind = KINDS[cast(Prefix, record_id.partition("_")[0])]
+    record = kind.model_validate_json(body)
+    return record.model_copy(update={"revision": int(revision)})
+
+
+def encode(changes: Sequence[Change]) -> tuple[list[Word], list[Record]]:
+    """Return the script's arguments that write `changes` together, and the records as stored."""
+    checks: list[Word] = [str(len(changes))]
+    claims: list[Word] = []
+    commands: list[Word] = []
+    stored = []
+    for change in changes:
+        record, line = change.sealed()
+        key = record_key(record.id)
+        checks += [key, str(change.before.revision if change.before else 0)]
+        history = line.model_dump_json().encode()
+        fields: list[Word] = ["r", str(record.revision), "b", record.body()]
+        fields += [f"h{line.sequence}", history]
+        commands += _command("HSET", key, *fields)
+        for name, value in change.claims.items():
+            claims += [name, value]
+            commands += _command("SET", name, value, "EX", str(CLAIM_SECONDS))
+        commands += _indexing(change.before, record)
+        commands += _agenda_commands(record, record.due())
+        for entry in change.feed:
+            commands += _feeding(entry)
+        stored.append(record)
+    claimed = sum(len(change.claims) for change in changes)
+    return [*checks, str(claimed), *claims, *commands], stored
+
+
+def encode_settling(record: Record, now: datetime) -> list[Word]:
+    """Return the script's arguments that only put the record back on its agendas as it is due.
+
+    What is due but led to nothing waits as long as a lease, so that it does not spin.
+    """
+    checks: list[Word] = ["1", record_key(record.id), str(record.revision), "0"]
+    later = now + timedelta(seconds=LEASE_SECONDS)
+    due = {service: at if at > now else later for service, at in record.due().items()}
+    return checks + _agenda_commands(record, due)
+
+
+def _agenda_commands(record: Record, due: Mapping[Service, datetime]) -> list[Word]:
+    """Return the commands that make the agendas say what the record says."""
+    commands: list[Word] = []
+    for service in record.services:
+        if service in due:
+            at = str(milliseconds(due[service]))
+            commands += _command("ZADD", agenda_key(service), at, record.id)
+        else:
+            commands += _command("ZREM", agenda_key(service), record.id)
+    return commands
+
+
+def _indexing(before: Record | None, after: Record) -> list[Word]:
+    old = before.indexes() if before else frozenset()
+    new = after.indexes()
+    commands: list[Word] = []
+    for name in sorted(new - old):
+        commands += _command("ZADD", index_key(name), "0", after.id)
+    for name in sorted(old - new):
+        commands += _command("ZREM", index_key(name), after.id)
+    return commands
+
+
+def _feeding(entry: Outcome | Question) -> list[Word]:
+    body = entry.model_dump_json(exclude_none=True)
+    fields = ["a", entry.agent_id, "t", entry.type, "d", body]
+    return _command("XADD", FEED, "MAXLEN", "~", str(FEED_LENGTH), "*", *fields)
+
+
+def _command(*words: Word) -> list[Word]:
+    return [str(len(words)), *words]
+
+
+def chunked(ids: Iterable[str], size: int) -> list[list[str]]:
+    """Return `ids` without repeats, in lists of at most `size`."""
+    unique = list(dict.fromkeys(ids))
+    return [unique[start : start + size] for start in range(0, len(unique), size)]
