@@ -1,0 +1,230 @@
+"""The whole stack under test: `deploy.local` as `make run` starts it, and receivers around it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx2
+import yaml
+
+from deploy.valkey import free_port
+from safeguards.client import Safeguards
+from tests.deploy.running import Running, eventually, is_alive
+from tests.receivers import HttpReceiver, SmtpServer, webhook_secret
+
+REVIEWERS = {
+    "version": 1,
+    "reviewers": [
+        {"id": "alex", "name": "Alex", "email": "alex@example.com", "groups": ["reviewers"]},
+        {"id": "sam", "name": "Sam", "email": "sam@example.com", "groups": ["reviewers"]},
+        {"id": "lee", "name": "Lee", "email": "lee@example.com", "groups": ["others"]},
+    ],
+}
+
+
+@dataclass(frozen=True)
+class Key:
+    """An API key that `safeguards-admin keys create` printed."""
+
+    key_id: str
+    api_key: str
+    callback_secret: str | None = None
+    signing_key: dict[str, Any] | None = None
+
+
+class Stack:
+    """A running stack on ports of its own, with real receivers for mail, Slack and webhooks.
+
+    Args:
+        folder: for its data and configuration.
+        default_channels: the channels by which people are asked.
+        timeout_seconds: how long they have.
+        settings: further `SAFEGUARDS_…` settings, by name.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        channels: Iterable[str] = ("email", "slack", "webhook"),
+        timeout_seconds: int = 60,
+        settings: dict[str, str] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.smtp = SmtpServer()
+        self.slack = HttpReceiver()
+        self.webhook = HttpReceiver()
+        self.webhook_secret = webhook_secret()
+        self._channels = tuple(channels)
+        self._timeout_seconds = timeout_seconds
+        self._settings = settings or {}
+        self._clients: list[Safeguards] = []
+
+    def __enter__(self) -> Self:
+        for receiver in (self.smtp, self.slack, self.webhook):
+            receiver.__enter__()
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.api = f"{self.url}/api/v1"
+        self.environment = {
+            "SAFEGUARDS_DATA_DIR": str(self.folder / "data"),
+            "SAFEGUARDS_GATEWAY_PORT": str(self.port),
+            "SAFEGUARDS_FLOWER_PORT": str(free_port()),
+            "SAFEGUARDS_MAIL_PAGE_PORT": str(free_port()),
+            "SAFEGUARDS_SMTP_PORT": str(free_port()),
+            "SAFEGUARDS_REVIEWERS_FILE": str(self._write("reviewers.yaml", REVIEWERS)),
+            "SAFEGUARDS_POLICIES_FILE": str(self._write("policies.yaml", self._policies())),
+            "SAFEGUARDS_CHANNELS_FILE": str(self._write("channels.yaml", self._channels_file())),
+            **self._settings,
+        }
+        self.start()
+        self.agent_key = self.create_key("--agent", "*")
+        self.reviewer_keys = {
+            name: self.create_key("--reviewer", name) for name in ("alex", "sam", "lee")
+        }
+        return self
+
+    def start(self) -> None:
+        """Start what `make run` starts, and wait until it says so."""
+        self.running = Running(["-m", "deploy.local"], self.environment)
+        self.running.position("Safeguards is running")
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for client in self._clients:
+            client.close()
+        self.running.__exit__(exc_type, exc, traceback)
+        if exc is not None:
+            print(self.running.output[-20_000:])
+        for receiver in (self.smtp, self.slack, self.webhook):
+            receiver.__exit__(None, None, None)
+
+    def _write(self, name: str, content: Any) -> Path:
+        path = self.folder / name
+        path.write_text(yaml.safe_dump(content))
+        return path
+
+    def _policies(self) -> dict[str, Any]:
+        policies: dict[str, Any] = yaml.safe_load(Path("deploy/policies.yaml").read_text())
+        for terms in policies["approvals"].values():
+            terms["channels"] = list(self._channels)
+            terms["timeout_seconds"] = self._timeout_seconds
+        return policies
+
+    def _channels_file(self) -> dict[str, Any]:
+        mail = {"smtp_server": "127.0.0.1", "smtp_port": self.smtp.port, "use_tls": False}
+        webhook = {"url": self.webhook.url("/hook"), "secret": self.webhook_secret}
+        return {
+            "version": 1,
+            "channels": {
+                "email": {"kind": "email", "config": {**mail, "sender": "sg@example.com"}},
+                "slack": {"kind": "slack", "config": {"webhook_url": self.slack.url("/slack")}},
+                "webhook": {"kind": "webhook", "config": webhook},
+                "log": {"kind": "log"},
+            },
+        }
+
+    def admin(self, *arguments: str) -> str:
+        """Run `safeguards-admin` on this stack; return what it printed."""
+        env_file = (self.folder / "data" / "stack.env").read_text()
+        found = dict(re.findall(r"^(SAFEGUARDS_\w+)='(.*)'$", env_file, re.MULTILINE))
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("SAFEGUARDS_")}
+        done = subprocess.run(
+            [sys.executable, "-m", "safeguards_runtime.admin", *arguments],
+            env={**clean, **found},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def setting(self, name: str) -> str:
+        """Return a setting of the running stack, such as `SAFEGUARDS_STORE_URL`."""
+        env_file = (self.folder / "data" / "stack.env").read_text()
+        return dict(re.findall(r"^(SAFEGUARDS_\w+)='(.*)'$", env_file, re.MULTILINE))[name]
+
+    def create_key(self, *options: str) -> Key:
+        """Make an API key."""
+        return Key(**json.loads(self.admin("keys", "create", *options, "--json")))
+
+    def client(self, key: Key | None = None) -> Safeguards:
+        """Return an agent's client, closed with the stack."""
+        client = Safeguards(self.api, (key or self.agent_key).api_key)
+        self._clients.append(client)
+        return client
+
+    def http(self, key: Key | None = None) -> httpx2.Client:
+        """Return a bare HTTP client on the API, with an API key."""
+        headers = {"Authorization": f"Bearer {(key or self.agent_key).api_key}"}
+        return httpx2.Client(base_url=self.api, headers=headers, timeout=30)
+
+    def respond(self, approval_id: str, reviewer: str = "alex", **body: Any) -> httpx2.Response:
+        """Answer an approval as a reviewer over the API, having looked at it."""
+        with self.http(self.reviewer_keys[reviewer]) as http:
+            seen = http.get(f"/approvals/{approval_id}").json()
+            shown = {"version": seen.get("version", 1), "digest": seen.get("digest")}
+            return http.post(f"/approvals/{approval_id}/responses", json={**shown, **body})
+
+    def history(self, approval_id: str) -> list[dict[str, Any]]:
+        """Return the history of an approval."""
+        with self.http() as http:
+            history: list[dict[str, Any]] = http.get(f"/approvals/{approval_id}/history").json()
+            return history
+
+    def process_id(self, name: str) -> int:
+        """Return the process id of a service, by its name in the log."""
+        words = {
+            "gateway": "services.gateway",
+            "safeguard-evaluator": "services.safeguard_evaluator",
+            "approval-tracker": "services.approval_tracker",
+            "notifier": "services.notifier",
+        }
+        found: list[int] = []
+
+        def is_there() -> bool:
+            found[:] = [
+                process_id
+                for process_id in _children(self.running.process.pid)
+                if words[name] in _command_line(process_id)
+            ]
+            return len(found) == 1
+
+        eventually(is_there, f"{name} runs")
+        return found[0]
+
+    def kill(self, name: str) -> None:
+        """Kill a service as the machine would: SIGKILL. The supervisor starts it again."""
+        process_id = self.process_id(name)
+        os.kill(process_id, signal.SIGKILL)
+        eventually(lambda: not is_alive(process_id), f"{name} is dead")
+
+
+def _children(process_id: int) -> list[int]:
+    """Return the children of a process (Linux)."""
+    found: list[int] = []
+    for task in Path(f"/proc/{process_id}/task").glob("*/children"):
+        found += [int(child) for child in task.read_text().split()]
+    return found
+
+
+def _command_line(process_id: int) -> str:
+    try:
+        return Path(f"/proc/{process_id}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except FileNotFoundError:
+        return ""
