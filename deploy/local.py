@@ -315,7 +315,7 @@ def block(stack: Stack) -> str:
     """Return what to tell the user once everything runs."""
     settings, folder = stack.settings, stack.folder.path
     lines = [
-        ("Console", f"{stack.public_url}   sign in with the reviewer's API key"),
+        ("Console", f"{stack.public_url}   a reviewer answers from the link in a mail"),
         ("API", f"{stack.public_url}/docs"),
         ("Mail", f"http://{HOST}:{settings.mail_page_port}   open a mail, follow its link, answer"),
         (
@@ -326,7 +326,7 @@ def block(stack: Stack) -> str:
         ("Next", "`make demo` in a second terminal: an agent asks, and you answer"),
     ]
     if (reviewer_key := folder / REVIEWER_KEY_FILE).exists():
-        lines.insert(1, ("API key", f"{reviewer_key} (the reviewer's, `api_key`)"))
+        lines.insert(1, ("API key", f"{reviewer_key} (the reviewer's, to answer over the API)"))
     rows = "\n".join(f"  {label:<8} {text}" for label, text in lines)
     return f"\nSafeguards is running; Ctrl-C stops it.\n\n{rows}\n"
 

@@ -126,4 +126,4 @@ def _value(value: Any) -> str:
 
 
 def _moment(moment: datetime) -> str:
-    return moment.strftime("%-d %b %Y %H:%M UTC")
+    return moment.strftime("%-d %b %Y %H:%M:%S UTC")

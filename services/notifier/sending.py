@@ -16,6 +16,7 @@ from safeguards.notifications.channels.webhook import post_webhook
 from safeguards.notifications.fenced_http import FencedHttp
 from safeguards_runtime.messaging import HintSender
 from safeguards_runtime.records import Action, ApiKey, Approval, Change, Delivery, delivery
+from safeguards_runtime.records.approval import REQUESTED
 from safeguards_runtime.reviewers import Directory
 from safeguards_runtime.store import Store
 from safeguards_runtime.store.encoding import chunked
@@ -94,8 +95,9 @@ class Notifier:
             for change in changes or ():
                 if isinstance(change.after, Delivery):
                     planned[change.after.id] = change.after.kind
-            if changes and len(changes) == 1:
-                log.warning("nobody is told of this", id=record.id)
+            asks = any(entry.event == REQUESTED for entry in record.owes(Service.NOTIFIER))
+            if asks and changes and len(changes) == 1:
+                log.error("nobody can be asked: no channel reaches a reviewer", id=record.id)
             return changes
 
         sources = [i for i in ids if i.startswith(("act_", "apr_"))]

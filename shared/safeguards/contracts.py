@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from safeguards.canonical import canonical_json, jsonable
+from safeguards.canonical import canonical_json, digest, jsonable
+from safeguards.errors import DigestMismatchError, NotApprovedError
 from safeguards.types import ActionStatus, AlertSeverity
 
 
@@ -132,6 +134,11 @@ class AnswerSubmission(Contract):
     )
 
 
+def _like(before: Any, after: Any) -> Any:
+    """Return a reviewer's value in the type of what it replaces."""
+    return Decimal(after) if isinstance(before, Decimal) and isinstance(after, str) else after
+
+
 class Outcome(Wire):
     """How a question ended. The same for an action that needed no person."""
 
@@ -149,6 +156,29 @@ class Outcome(Wire):
     decided_at: datetime
     approved_digest: str | None = None
     """SHA-256 of the canonical JSON of the context that may run; None unless it may."""
+
+    def approved_context(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments that may run: what was asked for, with the reviewer's changes.
+
+        A changed value gets the type of what it replaces: a Decimal stays a Decimal.
+
+        Args:
+            asked: the arguments as the agent has them.
+
+        Raises:
+            NotApprovedError: nothing may run.
+            DigestMismatchError: these are not the arguments that were shown and approved.
+        """
+        if not self.status.allows:
+            raise NotApprovedError(self)
+        changes = self.modifications or {}
+        context = {
+            **asked,
+            **{name: _like(asked.get(name), value) for name, value in changes.items()},
+        }
+        if self.approved_digest and digest(context) != self.approved_digest:
+            raise DigestMismatchError("these are not the arguments that were approved: ask anew")
+        return context
 
 
 class Question(Wire):

@@ -13,6 +13,7 @@ SafeguardsError
 │   └── ConflictError             409
 ├── SignatureError                a callback or publication does not carry a valid signature
 ├── OutcomePendingError           a wait ended before the outcome; the approval is still open
+├── DigestMismatchError           the arguments are not those that were approved
 ├── NotApprovedError              the decorated function may not run; carries the outcome
 └── DeliveryError                 a channel could not send
     ├── TransientDeliveryError    worth another attempt; may say after how many seconds
@@ -96,6 +97,10 @@ class SignatureError(SafeguardsError):
 
 class OutcomePendingError(SafeguardsError, TimeoutError):
     """A wait ended before the outcome was known. The approval is still open: wait again."""
+
+
+class DigestMismatchError(SafeguardsError):
+    """The arguments at hand are not those that a person saw and approved."""
 
 
 class NotApprovedError(SafeguardsError):

@@ -250,13 +250,14 @@ async def test_no_url_is_an_error_of_another_kind(rest: str) -> None:
 
 
 async def test_a_callback_goes_to_any_address_with_its_own_secret() -> None:
-    """One channel serves the callbacks of many agents."""
+    """One session serves the callbacks of many agents."""
     other = webhook_secret()
+    fenced = FencedHttp(allow_private=True)
     with HttpReceiver() as http:
-        async with channel_to("https://hooks.example/") as channel:
-            await channel.deliver_to(http.url("/callback"), other, message())
-            with pytest.raises(PermanentDeliveryError, match="at least 24 bytes"):
-                await channel.deliver_to(http.url(), "whsec_c2hvcnQ=", message())
+        await post_webhook(fenced, http.url("/callback"), other, message())
+        with pytest.raises(PermanentDeliveryError, match="at least 24 bytes"):
+            await post_webhook(fenced, http.url(), "whsec_c2hvcnQ=", message())
+        await fenced.aclose()
         request = http.wait_for()
         Webhook(other).verify(request.body, request.headers)
 
