@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -99,6 +100,13 @@ class Stack:
         self.running = Running(["-m", "deploy.local"], self.environment)
         self.running.position("Safeguards is running")
 
+    def stop(self) -> int:
+        """Stop it as Ctrl-C does; return the exit code."""
+        self.running.send(signal.SIGTERM)
+        code = self.running.wait()
+        self.running.__exit__(None, None, None)
+        return code
+
     def __exit__(
         self,
         exc_type: type[BaseException] | None,
@@ -157,7 +165,10 @@ class Stack:
     def setting(self, name: str) -> str:
         """Return a setting of the running stack, such as `SAFEGUARDS_STORE_URL`."""
         env_file = (self.folder / "data" / "stack.env").read_text()
-        return dict(re.findall(r"^(SAFEGUARDS_\w+)='(.*)'$", env_file, re.MULTILINE))[name]
+        found: dict[str, str] = dict(
+            re.findall(r"^(SAFEGUARDS_\w+)='(.*)'$", env_file, re.MULTILINE)
+        )
+        return found[name]
 
     def create_key(self, *options: str) -> Key:
         """Make an API key."""
@@ -214,17 +225,25 @@ class Stack:
         os.kill(process_id, signal.SIGKILL)
         eventually(lambda: not is_alive(process_id), f"{name} is dead")
 
+    def kill_everything(self) -> None:
+        """Kill every process but the supervisor, the Valkey servers among them, at once."""
+        children = _children(self.running.process.pid)
+        for process_id in children:
+            os.kill(process_id, signal.SIGKILL)
+        eventually(lambda: not any(map(is_alive, children)), "everything is dead")
+
 
 def _children(process_id: int) -> list[int]:
     """Return the children of a process (Linux)."""
     found: list[int] = []
-    for task in Path(f"/proc/{process_id}/task").glob("*/children"):
-        found += [int(child) for child in task.read_text().split()]
+    for task in Path(f"/proc/{process_id}/task").iterdir():
+        with contextlib.suppress(OSError):
+            found += [int(child) for child in (task / "children").read_text().split()]
     return found
 
 
 def _command_line(process_id: int) -> str:
     try:
         return Path(f"/proc/{process_id}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-    except FileNotFoundError:
+    except OSError:
         return ""

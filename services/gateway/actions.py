@@ -21,7 +21,7 @@ from services.gateway.keys import AgentKey, must_speak_for
 from services.gateway.parts import Gateway, Parts
 from services.gateway.problems import Problem, not_found
 from services.gateway.strict_json import StrictRoute
-from services.gateway.waiting import Wait, more
+from services.gateway.waiting import Wait
 
 router = APIRouter(prefix="/api/v1", tags=["agents"], route_class=StrictRoute)
 
@@ -67,7 +67,7 @@ async def get_action(action_id: str, key: AgentKey, gateway: Gateway, wait: Wait
             view = await _action_view(gateway, action_id)
             if view is None or not key.speaks_for(view.agent_id):
                 raise not_found("action", action_id)
-            if view.status.is_final or not await more(heard, deadline):
+            if view.status.is_final or not await gateway.feed.more(heard, deadline):
                 return view
 
 
@@ -136,7 +136,7 @@ async def outcomes(
                 entries, cursor, gap = await feed.after(after, key.agent_ids, PAGE_LENGTH)
             except ValueError as error:
                 raise Problem(422, "invalid_cursor", f"after: {error}") from error
-            if entries or gap or not await more(heard, deadline):
+            if entries or gap or not await gateway.feed.more(heard, deadline):
                 return _page([entry.body for entry in entries], cursor, gap)
             after = cursor
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import FrameType
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse
@@ -72,12 +77,30 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         templates=templates,
     )
     await feed.start()
+    _release_on_signals(feed)
     try:
         yield
     finally:
         await feed.stop()
         await hints.close()
         await store.close()
+
+
+def _release_on_signals(feed: FeedTail) -> None:
+    """Let long polls go when the server is told to stop: it would wait for them before `lifespan`
+    could tell them."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        servers_own = signal.getsignal(number)
+
+        def release(number: int, frame: FrameType | None, servers_own: Any = servers_own) -> None:
+            loop.call_soon_threadsafe(feed.release)
+            if callable(servers_own):
+                servers_own(number, frame)
+
+        signal.signal(number, release)
 
 
 def _add_operations(app: FastAPI) -> None:

@@ -34,7 +34,7 @@ from services.gateway.keys import AgentKey, Caller, ReviewerOfKey, must_speak_fo
 from services.gateway.parts import Gateway, Parts
 from services.gateway.problems import Problem, not_found
 from services.gateway.strict_json import StrictRoute
-from services.gateway.waiting import Wait, more
+from services.gateway.waiting import Wait
 
 router = APIRouter(prefix="/api/v1/approvals", tags=["approvals"], route_class=StrictRoute)
 
@@ -96,7 +96,7 @@ async def get_approval(
     with gateway.feed.subscribed([approval_id]) as heard:
         while True:
             record = await _visible(gateway, key, approval_id)
-            if record.status.is_final or not await more(heard, deadline):
+            if record.status.is_final or not await gateway.feed.more(heard, deadline):
                 return record.view()
 
 

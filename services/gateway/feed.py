@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
+from prometheus_client import Gauge
 from pydantic import BaseModel
 from redis.exceptions import RedisError
 
@@ -26,6 +27,8 @@ SCAN_AT_ONCE = 1000
 BLOCK_MILLISECONDS = 5000
 
 EVERY_AGENT = "*"
+
+WAITING = Gauge("safeguards_waiting_requests", "Requests that wait for an outcome (long polls).")
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class FeedTail:
         self._before_ring = (0, 0)
         self._waiters: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._following: asyncio.Task[None] | None = None
+        self._releasing = False
         self.last = "0-0"
 
     async def start(self) -> None:
@@ -81,14 +85,19 @@ class FeedTail:
         self._before_ring = order(self.last)
         self._following = asyncio.get_running_loop().create_task(self._follow())
 
-    async def stop(self) -> None:
-        """Stop following, and let everyone go."""
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.gather(self._following, return_exceptions=True)
+    def release(self) -> None:
+        """Let everyone go who waits: the gateway is about to stop."""
+        self._releasing = True
         for events in self._waiters.values():
             for event in events:
                 event.set()
+
+    async def stop(self) -> None:
+        """Stop following."""
+        self.release()
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
 
     async def _follow(self) -> None:
         while True:
@@ -127,13 +136,35 @@ class FeedTail:
         wanted = list(topics)
         for topic in wanted:
             self._waiters[topic].add(event)
+        WAITING.inc()
         try:
             yield event
         finally:
+            WAITING.dec()
             for topic in wanted:
                 self._waiters[topic].discard(event)
                 if not self._waiters[topic]:
                     del self._waiters[topic]
+
+    async def more(self, heard: asyncio.Event, deadline: float) -> bool:
+        """Wait until something is heard.
+
+        Args:
+            heard: from `subscribed`; it is cleared.
+            deadline: on the event loop's clock, in seconds.
+
+        Returns:
+            False when the time is up, or the gateway is about to stop.
+        """
+        left = deadline - asyncio.get_running_loop().time()
+        if left <= 0 or self._releasing:
+            return False
+        try:
+            await asyncio.wait_for(heard.wait(), left)
+        except TimeoutError:
+            return False
+        heard.clear()
+        return not self._releasing
 
     async def after(
         self, cursor: str, agent_ids: tuple[str, ...], limit: int

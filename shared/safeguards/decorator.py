@@ -45,7 +45,7 @@ def require_approval(
 
     def decorate(function: Function) -> Function:
         signature = _named(function)
-        kind: str = action_type or getattr(function, "__name__", "call")
+        kind = action_type or str(getattr(function, "__name__", "call"))
         words = description or (inspect.getdoc(function) or "").partition("\n")[0]
 
         def asked(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

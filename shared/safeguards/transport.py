@@ -31,8 +31,10 @@ ERROR_OF_STATUS: Mapping[int, type[ProblemError]] = {
     422: InvalidRequestError,
 }
 
-ATTEMPTS = 6
-"""How often a request is sent that may be repeated; over about five seconds in all."""
+ATTEMPTS = 9
+"""How often a request is sent that may be repeated; over ten to twenty seconds in all."""
+
+LONGEST_PAUSE_SECONDS = 4.0
 
 AT_ONCE = 32
 """How many requests are under way at once, beside the one that listens."""
@@ -110,7 +112,8 @@ class Transport:
             except ProblemError as error:
                 if attempt == ATTEMPTS or error.status not in REPEATABLE:
                     raise
-            await asyncio.sleep(random.uniform(0.5, 1) * 0.1 * 2**attempt)  # noqa: S311
+            pause = min(0.1 * 2**attempt, LONGEST_PAUSE_SECONDS)
+            await asyncio.sleep(random.uniform(0.5, 1) * pause)  # noqa: S311 - only spreads
         raise AssertionError("the last attempt returns or raises")
 
     async def _once(

@@ -1,0 +1,28 @@
+"""A store to itself for each test: a database of the session's server, emptied before."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from deploy.valkey import ValkeyServer
+from safeguards_runtime.store import Store
+
+DATABASE = 7
+"""Of this folder's tests alone, so that others may use the same server."""
+
+
+@pytest.fixture
+def store_url(store_server: ValkeyServer) -> str:
+    """Where the store of this folder's tests is."""
+    return f"{store_server.url.rpartition('/')[0]}/{DATABASE}"
+
+
+@pytest.fixture
+async def store(store_url: str) -> AsyncIterator[Store]:
+    """An empty store."""
+    made = Store(store_url)
+    await made.redis.flushdb()
+    yield made
+    await made.close()
