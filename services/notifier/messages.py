@@ -49,7 +49,7 @@ def _request(delivery: Delivery, asked: Approval, review_url: str | None) -> Mes
         id=delivery.id,
         event=delivery.event,
         created_at=asked.created_at,
-        subject=f"Approve? {visible(asked.title, single_line=True, limit=150)} (until {deadline})",
+        subject=f"Approval needed: {visible(asked.title, single_line=True, limit=150)} (until {deadline})",
         severity=asked.severity,
         facts=(*_facts(asked), ("Answer by", deadline)),
         agent_words=asked.description,
