@@ -191,10 +191,13 @@ class HumanActionHandler:
 
         Raises:
             SignatureError: the signature is missing, wrong, or older than five minutes.
+            SafeguardsError: it is signed, but does not carry the outcome of an approval.
             ConfigurationError: the channel has no `callback_secret`.
         """
         outcome = _verified(payload, headers, self._channel.callback_secret)
-        action_id = outcome.approval_id or ""
+        action_id = outcome.approval_id
+        if action_id is None:
+            raise SafeguardsError("this callback does not carry the outcome of an approval")
         with self._lock:
             known = self._pending.get(action_id)
         if known is None:
@@ -231,4 +234,4 @@ def _verified(payload: bytes, headers: Mapping[str, str], secret: str | None) ->
         content = json.loads(payload)
         return Outcome.model_validate(content["data"])
     except (ValueError, KeyError, TypeError, ValidationError) as error:
-        raise SafeguardsError("this callback does not carry an outcome") from error
+        raise SafeguardsError("this callback does not carry the outcome of an approval") from error
