@@ -42,5 +42,12 @@ async def _close_actions(store: Store, approvals: dict[str, Approval]) -> None:
         outcome = outcomes[record.id]
         return action.close(record, outcome, now) if outcome else None
 
-    await store.apply_all([i for i in outcomes if i], Action, close, of=Service.TRACKER)
-    await store.apply_all(approvals, Approval, approval.closed, of=Service.TRACKER)
+    applied = await store.apply_all([i for i in outcomes if i], Action, close, of=Service.TRACKER)
+
+    def strike(record: Approval, now: datetime) -> Change | None:
+        """Only where the action has its outcome: a response may have come in since."""
+        closed = applied.standing.get(record.action_id or "")
+        is_closed = closed is not None and closed.status.is_final
+        return approval.closed(record, now) if is_closed else None
+
+    await store.apply_all(approvals, Approval, strike, of=Service.TRACKER)

@@ -77,7 +77,8 @@ async def _action_view(gateway: Parts, action_id: str) -> ActionView | None:
     if not isinstance(record, Action):
         return None
     view = record.view()
-    if not view.status.is_final and isinstance(asked, Approval) and asked.outcome is not None:
+    decided = isinstance(asked, Approval) and asked.action_id == action_id and asked.outcome
+    if not view.status.is_final and isinstance(asked, Approval) and decided:
         view = view.model_copy(update={"status": asked.status, "outcome": asked.outcome})
     return view
 

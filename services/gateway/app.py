@@ -15,6 +15,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
 from safeguards.canonical import MAX_BYTES
 from safeguards.text import visible
@@ -26,8 +27,9 @@ from safeguards_runtime.store import Store
 from safeguards_runtime.telemetry import configure_logging
 from services.gateway import actions, approvals, review
 from services.gateway.feed import FeedTail
+from services.gateway.limits import TooLargeAsProblem
 from services.gateway.parts import HERE, Gateway, Parts
-from services.gateway.problems import add_problem_handlers
+from services.gateway.problems import PROBLEM_RESPONSE, add_problem_handlers
 
 DESCRIPTION = """
 Lets AI agents ask people before they do something risky.
@@ -46,9 +48,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version="0.1.0",
         description=DESCRIPTION,
         lifespan=_lifespan,
-        max_body_size=MAX_BYTES,
+        responses={"default": PROBLEM_RESPONSE},
     )
     app.state.settings = settings
+    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BYTES)
+    app.add_middleware(TooLargeAsProblem)
     add_problem_handlers(app)
     app.include_router(actions.router)
     app.include_router(approvals.router)

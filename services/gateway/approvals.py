@@ -58,9 +58,7 @@ async def list_approvals(
         agent_id = key.agent_ids[0]
     if key.role is Role.AGENT and agent_id is not None:
         must_speak_for(key, agent_id)
-    index = "approvals"
-    index += f":agent:{agent_id}" if agent_id else ""
-    index += f":status:{status}" if status else ""
+    index = approval.index(agent_id, status)
     reviewer = _reviewer_of(key, gateway)
     found: list[ApprovalView] = []
     while True:
@@ -149,6 +147,7 @@ async def judged(
             submission,
             reviewer_id=reviewer.id,
             groups=reviewer.groups,
+            is_asker=reviewer.is_among(record.askers),
             via=via,
             now=now,
         )
@@ -165,9 +164,10 @@ async def answer(
 ) -> ApprovalView:
     """Answer a reviewer's question, as the agent. It makes a new version to decide on."""
     standing = await _visible(gateway, key, approval_id)
+    position = approval.open_question(standing)
 
     def rule(record: Approval | None, now: datetime) -> Change | None:
-        return approval.answer(record or standing, submission, now)
+        return approval.answer(record or standing, submission, now, position)
 
     record = await gateway.store.apply(approval_id, Approval, rule)
     return (record or standing).view()
@@ -180,7 +180,9 @@ async def withdraw(approval_id: str, key: AgentKey, gateway: Gateway) -> None:
         raise not_found("approval", approval_id)
     for _ in range(MAX_CONFLICTS):
         now, (asked, source) = await gateway.store.load([approval_id, twin_id("act", approval_id)])
-        record: Record | None = asked or source
+        # A twin that was asked for directly is another matter.
+        twin = isinstance(asked, Approval) and asked.action_id in (None, twin_id("act", asked.id))
+        record: Record | None = asked if twin else source
         if not isinstance(record, Approval | Action) or not key.speaks_for(record.agent_id):
             raise not_found("approval", approval_id)
         if isinstance(record, Approval):

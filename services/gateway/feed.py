@@ -13,7 +13,6 @@ from typing import Any
 import structlog
 from prometheus_client import Gauge
 from pydantic import BaseModel
-from redis.exceptions import RedisError
 
 from safeguards_runtime.store import Store
 from safeguards_runtime.store.encoding import FEED
@@ -95,23 +94,22 @@ class FeedTail:
     async def stop(self) -> None:
         """Stop following."""
         self.release()
-        if self._following is not None:
+        # More than once: while it is still connecting, the client library swallows one.
+        while self._following is not None and not self._following.done():
             self._following.cancel()
-            await asyncio.gather(self._following, return_exceptions=True)
+            await asyncio.wait([self._following], timeout=0.05)
 
     async def _follow(self) -> None:
-        while True:
+        while not self._releasing:
             try:
                 replies = await self._store.redis.xread(
                     {FEED: self.last}, count=SCAN_AT_ONCE, block=BLOCK_MILLISECONDS
                 )
-            except (RedisError, OSError, TimeoutError) as error:
-                log.warning("the feed cannot be followed", error=str(error))
+            except Exception as error:  # whatever it is, everyone here waits for this
+                log.warning("the feed cannot be followed", error=repr(error))
                 await asyncio.sleep(0.2)
                 continue
-            rows = _rows(replies)
-            if rows:
-                self._take(rows)
+            self._take(_rows(replies))
 
     def _take(self, rows: list[tuple[bytes, dict[bytes, bytes]]]) -> None:
         topics: set[str] = set()
@@ -194,8 +192,7 @@ class FeedTail:
         self, cursor: str, agent_ids: tuple[str, ...], limit: int
     ) -> tuple[list[Entry], str, bool]:
         """Read from the store what the ring no longer has."""
-        oldest = await self._store.redis.xrange(FEED, count=1)
-        gap = not oldest or order(oldest[0][0].decode()) > order(cursor) > (0, 0)
+        gap = await self._is_trimmed(cursor)
         found: list[Entry] = []
         while True:
             rows = await self._store.redis.xrange(FEED, f"({cursor}", count=SCAN_AT_ONCE)
@@ -207,6 +204,16 @@ class FeedTail:
                         return found, cursor, gap
             if len(rows) < SCAN_AT_ONCE:
                 return found, cursor, gap
+
+    async def _is_trimmed(self, cursor: str) -> bool:
+        """Tell whether entries after `cursor` are no longer kept."""
+        oldest = await self._store.redis.xrange(FEED, count=1)
+        if not oldest:
+            return True
+        if order(cursor) > (0, 0):
+            return order(oldest[0][0].decode()) > order(cursor)
+        feed = await self._store.redis.xinfo_stream(FEED)
+        return bool(feed["entries-added"] > feed["length"])
 
 
 def _entry(cursor: bytes, fields: dict[bytes, bytes]) -> Entry:

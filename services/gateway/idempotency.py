@@ -42,7 +42,7 @@ class Claim:
         """Return the claim of a request, or None if it has no idempotency key."""
         if idempotency_key is None:
             return None
-        fingerprint = digest(await request.json())
+        fingerprint = digest(await request.json(), depth=-1)
         return cls(claim_key(api_key.id, request.url.path, idempotency_key), record_id, fingerprint)
 
     def claims(self) -> dict[str, str]:

@@ -32,6 +32,26 @@ STATUS_OF_REFUSAL: dict[str, int] = {
 """The status of each refusal of a rule; the others are 422."""
 
 
+PROBLEM_RESPONSE: dict[str, Any] = {
+    "description": "What is wrong, and what to do about it (RFC 9457).",
+    "content": {
+        MEDIA_TYPE: {
+            "schema": {
+                "type": "object",
+                "required": ["type", "title", "status", "detail"],
+                "properties": {
+                    "type": {"type": "string", "format": "uri"},
+                    "title": {"type": "string"},
+                    "status": {"type": "integer"},
+                    "detail": {"type": "string"},
+                },
+            }
+        }
+    },
+}
+"""The response of every operation that refuses, for the OpenAPI document."""
+
+
 class Problem(Exception):
     """An error that the client is told of.
 
@@ -106,9 +126,10 @@ def add_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(_: Request, error: HTTPException) -> Response:
+        if isinstance(error.__cause__, Problem):
+            # Raised while the body was read, where FastAPI makes one error of all.
+            return error.__cause__.response()
         code = HTTPStatus(error.status_code).name.lower()
-        if error.status_code == 413:
-            error.detail = "the body exceeds 256 KiB: send references, not contents"
         return Problem(error.status_code, code, error.detail, error.headers).response()
 
     @app.exception_handler(RedisError)

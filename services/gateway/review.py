@@ -96,10 +96,13 @@ async def _visit(gateway: Parts, token: str) -> _Visit | None:
 
 def _submission(form: FormData, approval: Approval) -> ResponseSubmission:
     """Return the response that a form carries."""
-    kind = ResponseKind(str(form.get("response", "")))
+    response, version = str(form.get("response", "")), str(form.get("version", ""))
+    if response not in set(ResponseKind) or not (version.isascii() and version.isdecimal()):
+        raise ValueError("That was not all of the form. Here it is again: please answer once more.")
+    kind = ResponseKind(response)
     return ResponseSubmission(
         response=kind,
-        version=int(str(form.get("version", "0"))),
+        version=min(int(version[:10]), 2**31),
         digest=str(form.get("digest", "")),
         comments=str(form.get("comments", "")).replace("\r\n", "\n").strip(),
         modifications=_modifications(form, approval) if kind is ResponseKind.MODIFY else None,
@@ -166,11 +169,12 @@ def _page(
     shown = {
         "approval": asked,
         "reviewer": visit.reviewer,
-        "facts": [(visible(name), visible(_text(value))) for name, value in asked.context.items()],
-        "fields": [
-            _Field(name, field_type(asked.context[name]), _text(asked.context[name]))
-            for name in asked.editable_fields()
+        "facts": [
+            (visible(name), visible(_text(value)))
+            for name, value in asked.context.items()
+            if (name, value) != ("action_type", asked.action_type)
         ],
+        "fields": _fields(asked),
         "outcome": outcome,
         "decider": decider.name if decider else (outcome.decided_by if outcome else ""),
         "changes": {
@@ -185,6 +189,15 @@ def _page(
     return gateway.templates.TemplateResponse(
         request, "review.html", shown, status_code=status, headers=HEADERS
     )
+
+
+def _fields(asked: Approval) -> list[_Field]:
+    """Return what the form can edit: not what it could not show as it is, and give back so."""
+    fields = [
+        _Field(name, field_type(asked.context[name]), _text(asked.context[name]))
+        for name in asked.editable_fields()
+    ]
+    return [f for f in fields if visible(f.text) == f.text and visible(f.name) == f.name]
 
 
 def _no_such_link(gateway: Parts, request: Request) -> Response:

@@ -10,8 +10,8 @@ from safeguards.notifications.message import Link, Message
 from safeguards.text import visible
 from safeguards.types import AlertSeverity
 from safeguards_runtime.records import Action, Approval, Delivery
+from safeguards_runtime.records.action import ALERT_RAISED
 from safeguards_runtime.records.approval import RESOLVED
-from services.notifier.planning import ALERT_RAISED
 
 VALUE_LIMIT = 1000
 """How many characters of one argument a message shows; the page behind its link shows all."""
@@ -39,6 +39,7 @@ def _request(delivery: Delivery, asked: Approval, review_url: str | None) -> Mes
     footer = f"If nobody answers by {deadline}, {silence}."
     if review_url is None:
         footer += " Each reviewer has a personal link by mail."
+    title = visible(asked.title, single_line=True, limit=150)
     last = asked.questions[-1] if asked.questions else None
     reasons = list(asked.reasons)
     if last and last.answer:
@@ -49,7 +50,7 @@ def _request(delivery: Delivery, asked: Approval, review_url: str | None) -> Mes
         id=delivery.id,
         event=delivery.event,
         created_at=asked.created_at,
-        subject=f"Approval needed: {visible(asked.title, single_line=True, limit=150)} (until {deadline})",
+        subject=f"Approval needed: {title} (until {deadline})",
         severity=asked.severity,
         facts=(*_facts(asked), ("Answer by", deadline)),
         agent_words=asked.description,
@@ -115,7 +116,9 @@ def _facts(source: Action | Approval) -> tuple[tuple[str, str], ...]:
     """Return who wants to do what, with which arguments, from the real payload."""
     rows = [("Agent", source.agent_id), ("Action", source.action_type)]
     rows += [
-        (name, _value(value)) for name, value in source.context.items() if name != "action_type"
+        (name, _value(value))
+        for name, value in source.context.items()
+        if (name, value) != ("action_type", source.action_type)
     ]
     return tuple(rows)
 

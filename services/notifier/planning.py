@@ -18,12 +18,11 @@ from safeguards_runtime.records import (
     approval,
     delivery,
 )
-from safeguards_runtime.records.action import ALERT_RAISED, Terms
-from safeguards_runtime.records.approval import ANSWERED, REQUESTED, RESOLVED
+from safeguards_runtime.records.action import Terms
+from safeguards_runtime.records.approval import ANSWERED, REQUESTED
 from safeguards_runtime.reviewers import Directory
 from safeguards_runtime.topology import Service
 
-ACTION_RESOLVED = "action.resolved"
 CALLBACK = "callback"
 """The name of the channel to an agent's own callback URL."""
 
@@ -99,7 +98,7 @@ def _people(
             yield _Recipient(name, route.kind)
             continue
         for reviewer in directory.members(terms.groups if terms else ()):
-            if reviewer.email and reviewer.id not in record.askers:
+            if reviewer.email and not reviewer.is_among(record.askers):
                 yield _Recipient(name, route.kind, reviewer.id, reviewer.email)
 
 
@@ -157,15 +156,3 @@ def is_moot(planned: Delivery, source: Action | Approval) -> bool:
 def carries_link(planned: Delivery) -> bool:
     """Tell whether the message carries a personal link to answer by."""
     return planned.event in (REQUESTED, ANSWERED) and planned.reviewer_id is not None
-
-
-__all__ = [
-    "ACTION_RESOLVED",
-    "ALERT_RAISED",
-    "CALLBACK",
-    "RESOLVED",
-    "Route",
-    "carries_link",
-    "is_moot",
-    "plan",
-]

@@ -141,7 +141,7 @@ class Notifier:
                 return delivery.drop(record, now, "it has been decided")
             token = new_token(record) if carries_link(record) else None
             change = delivery.start(record, now, token)
-            if change is not None:
+            if change is not None and change.event == delivery.STARTED:
                 begun[record.id] = _Send(record, source, len(record.attempts) + 1, token)
             return change
 

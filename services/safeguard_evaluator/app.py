@@ -10,7 +10,7 @@ app = worker.app
 
 
 async def _set_aside(publication: bytes, reason: str) -> None:
-    await worker.keep_aside(Queue.ACTIONS.value, publication, reason)
+    await worker.keep_aside(Queue.ACTIONS.value, publication, reason, is_publication=True)
 
 
 evaluator = Evaluator(worker.store, load_policies(worker.settings.policies_file), _set_aside)

@@ -10,8 +10,9 @@ from pydantic import ValidationError
 
 from safeguards.contracts import ActionSubmission
 from safeguards.errors import SignatureError
+from safeguards.identifiers import twin_id
 from safeguards.publication import Publication, open_publication, signing_key_id
-from safeguards_runtime.records import Action, ApiKey, Change, action
+from safeguards_runtime.records import Action, ApiKey, Approval, Change, action
 from safeguards_runtime.store import Store
 
 log = structlog.get_logger(__name__)
@@ -43,7 +44,9 @@ async def _take_in(store: Store, compact: str) -> str:
     published = open_publication(compact, key.public_key)
     if not key.speaks_for(published.action.agent_id):
         raise SignatureError(f"its key may not speak for {published.action.agent_id!r}")
-    now = await store.now()
+    now, (other,) = await store.load([twin_id("apr", published.id)])
+    if isinstance(other, Approval) and other.action_id != published.id:
+        raise ValueError(f"{published.id} belongs to an approval: identifiers are used once")
     if not now - MAX_AGE <= published.published_at <= now + timedelta(minutes=15):
         raise SignatureError(f"it was published at {published.published_at.isoformat()}")
     change = _submission(published, key, now)

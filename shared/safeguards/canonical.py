@@ -103,22 +103,25 @@ def _text(value: str, pointer: str) -> str:
     return str.__str__(value)
 
 
-def canonical_json(value: Any) -> bytes:
+def canonical_json(value: Any, *, depth: int = 0) -> bytes:
     """Return `value` in the JSON Canonicalization Scheme (RFC 8785), Decimals as strings.
+
+    Args:
+        value: as for `jsonable`.
+        depth: how deep `value` stands in what the limit is for; -1 if it is wrapped around that.
 
     Raises:
         InvalidContentError: as `jsonable`, and if the result exceeds 256 KiB.
     """
-    encoded = rfc8785.dumps(jsonable(value))
+    encoded = rfc8785.dumps(jsonable(value, depth=depth))
     if len(encoded) > MAX_BYTES:
         raise InvalidContentError(f"{len(encoded)} bytes exceed the limit of {MAX_BYTES}")
     return encoded
 
 
-def digest(value: Any) -> str:
+def digest(value: Any, *, depth: int = 0) -> str:
     """Return the SHA-256 of `value`'s canonical JSON, as 64 hexadecimal digits.
 
-    Raises:
-        InvalidContentError: as `canonical_json`.
+    Arguments and errors as `canonical_json`.
     """
-    return hashlib.sha256(canonical_json(value)).hexdigest()
+    return hashlib.sha256(canonical_json(value, depth=depth)).hexdigest()

@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 
 from safeguards.errors import SafeguardsError
 from safeguards.identifiers import is_id, new_id
+from safeguards.text import visible
 from safeguards_runtime.messaging import make_app, publisher
 from safeguards_runtime.records import (
     ApiKey,
@@ -33,7 +34,7 @@ from safeguards_runtime.records.set_aside import SetAsideStatus
 from safeguards_runtime.reviewers import load_directory
 from safeguards_runtime.settings import ROOT, Settings, load_settings
 from safeguards_runtime.store import Store
-from safeguards_runtime.topology import Queue, Task
+from safeguards_runtime.topology import Task
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 keys = typer.Typer(help="API keys.", no_args_is_help=True)
@@ -191,9 +192,9 @@ def list_messages(status: SetAsideStatus = SetAsideStatus.HELD, as_json: AsJson 
 
 @messages.command("show")
 def show_message(message_id: str) -> None:
-    """Print a message as it came, unprintable bytes escaped."""
+    """Print a message as it came, with what cannot be printed written out."""
     record = _with_store(lambda store: _message(store, message_id))
-    typer.echo(base64.b64decode(record.payload).decode("utf-8", "backslashreplace"))
+    typer.echo(visible(base64.b64decode(record.payload).decode("utf-8", "backslashreplace")))
 
 
 @messages.command("replay")
@@ -217,10 +218,10 @@ def _republish(record: SetAsideMessage) -> None:
     """Put the payload back: a publication as a task's argument, anything else byte by byte."""
     payload = base64.b64decode(record.payload)
     settings = _settings()
-    if record.queue == Queue.ACTIONS and not payload.lstrip().startswith(b"{"):
+    if record.is_publication:
         celery = make_app(settings)
         try:
-            publisher(celery)(Task.EVALUATE, [payload.decode("ascii", "strict")])
+            publisher(celery)(Task.EVALUATE, [payload.decode()])
         finally:
             celery.close()
         return

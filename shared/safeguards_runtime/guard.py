@@ -24,6 +24,11 @@ log = structlog.get_logger(__name__)
 MAX_MESSAGE_BYTES = 1024 * 1024
 """The largest message: a signed publication of 256 KiB, twice in base64, and its headers."""
 
+UNUSED_HEADERS = ("eta", "expires", "timelimit", "shadow", "stamped_headers", "stamps")
+"""Headers of Celery's protocol that our messages leave empty; some would make it lose one."""
+
+EMPTY: tuple[Any, ...] = (None, [None, None], {}, [])
+
 MAX_IDS = 10 * IDS_PER_HINT
 
 SetAside = Callable[[str, bytes, str], None]
@@ -39,11 +44,11 @@ def defect(item: bytes, queue: str) -> str | None:
         headers, properties = message["headers"], message["properties"]
         if headers.get("compression"):
             return "compressed bodies are not accepted"
-        if (message.get("content-type"), properties.get("body_encoding")) != (
-            "application/json",
-            "base64",
-        ):
-            return "the body must be application/json in base64"
+        if any(headers.get(name) not in EMPTY for name in UNUSED_HEADERS):
+            return f"none of these headers is accepted: {', '.join(UNUSED_HEADERS)}"
+        form = (message.get("content-type"), message.get("content-encoding"))
+        if (*form, properties.get("body_encoding")) != ("application/json", "utf-8", "base64"):
+            return "the body must be application/json in UTF-8, in base64"
         if not isinstance(properties["delivery_tag"], str):
             return "the delivery tag is no string"
         delivery = properties["delivery_info"]
@@ -53,7 +58,7 @@ def defect(item: bytes, queue: str) -> str | None:
             return f"no task of this queue: {headers['task']!r}"
         if not isinstance(headers["id"], str):
             return "the task's id is no string"
-        body = json.loads(base64.b64decode(message["body"], validate=True))
+        body = json.loads(base64.b64decode(message["body"], validate=True).decode())
         return _misfit(headers["task"], body)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error) as e:
         return f"not a task message: {type(e).__name__}: {e}"[:500]
@@ -76,6 +81,40 @@ def _misfit(task: str, body: Any) -> str | None:
     return None
 
 
+def rebuilt(item: bytes, queue: str) -> dict[str, Any]:
+    """Return a message without a defect as one of our own: only the task, its id and its argument
+    are taken over, so that Celery sees nothing else that a sender wrote."""
+    message = json.loads(item)
+    task_id = message["headers"]["id"]
+    (argument,), _, _ = json.loads(base64.b64decode(message["body"]))
+    embed = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+    return {
+        "body": base64.b64encode(json.dumps([[argument], {}, embed]).encode()).decode(),
+        "content-type": "application/json",
+        "content-encoding": "utf-8",
+        "headers": {
+            "lang": "py",
+            "task": message["headers"]["task"],
+            "id": task_id,
+            "root_id": task_id,
+            "parent_id": None,
+            "group": None,
+            "retries": 0,
+            "argsrepr": f"[{len(argument)} entries]",
+            "kwargsrepr": "{}",
+            "ignore_result": True,
+        },
+        "properties": {
+            "correlation_id": task_id,
+            "delivery_mode": 2,
+            "delivery_info": {"exchange": "", "routing_key": queue},
+            "priority": 0,
+            "body_encoding": "base64",
+            "delivery_tag": message["properties"]["delivery_tag"],
+        },
+    }
+
+
 class GuardedChannel(kombu_redis.Channel):
     """A channel of the Redis transport that hands on only what is a message of ours."""
 
@@ -95,11 +134,12 @@ class GuardedChannel(kombu_redis.Channel):
             destination, item = popped
             queue = bytes_to_str(destination).rsplit(self.sep, 1)[0]
             self._queue_cycle.rotate(queue)
-            reason = defect(item, queue) if queue in set(Queue) else None
-            if reason is None:
+            if queue not in set(Queue):
                 self.connection._deliver(json.loads(item), queue)
-            else:
+            elif reason := defect(item, queue):
                 self._set_item_aside(destination, queue, item, reason)
+            else:
+                self.connection._deliver(rebuilt(item, queue), queue)
             return True
         finally:
             self._in_poll = None

@@ -68,8 +68,6 @@ def make_app(settings: Settings) -> Celery:
         ],
         task_default_queue=Queue.ACTIONS.value,
         task_routes={task.value: {"queue": queue.value} for task, queue in QUEUE_OF.items()},
-        task_soft_time_limit=20,
-        task_time_limit=25,
         worker_prefetch_multiplier=2,
         worker_send_task_events=False,
         worker_hijack_root_logger=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -18,6 +19,11 @@ class Reviewer(ConfigurationModel):
     name: Name
     email: Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$", max_length=254)] | None = None
     groups: frozenset[Name]
+
+    def is_among(self, names: Collection[str]) -> bool:
+        """Tell whether `names` hold this person, by id, name or mail address, in any case."""
+        own = {name.casefold() for name in (self.id, self.name, self.email) if name}
+        return any(name.strip().casefold() in own for name in names)
 
 
 class Directory(ConfigurationModel):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -13,11 +14,13 @@ from redis.exceptions import RedisError
 
 from safeguards import background_loop
 from safeguards.identifiers import new_id
-from safeguards_runtime.guard import GuardedChannel
+from safeguards_runtime.guard import MAX_MESSAGE_BYTES, GuardedChannel
 from safeguards_runtime.messaging import HintSender, make_app, publisher
 from safeguards_runtime.records import SetAsideMessage, set_aside
 from safeguards_runtime.settings import Settings, load_settings
 from safeguards_runtime.store import Store
+from safeguards_runtime.store.encoding import claim_key
+from safeguards_runtime.store.store import ClaimedError
 from safeguards_runtime.telemetry import configure_logging
 from safeguards_runtime.topology import LOOKS_AT, Service
 
@@ -30,9 +33,6 @@ TICK_SECONDS = 0.5
 
 LEASE_AT_ONCE = 500
 """How many entries of the agenda one tick takes."""
-
-KEPT_BYTES = 64 * 1024
-"""How much of a message that is set aside is kept."""
 
 
 class Worker:
@@ -67,19 +67,28 @@ class Worker:
         """Keep a message that is none of ours for an operator. Blocks until it is on disk."""
         background_loop.run(self.keep_aside(queue, item, reason), timeout=10)
 
-    async def keep_aside(self, queue: str, item: bytes, reason: str) -> None:
-        """Do what `set_aside` does, on the loop."""
+    async def keep_aside(
+        self, queue: str, item: bytes, reason: str, *, is_publication: bool = False
+    ) -> None:
+        """Do what `set_aside` does, on the loop; also for what a message carried."""
         log.warning("a message is set aside", queue=queue, reason=reason, size=len(item))
         now = await self.store.now()
         message = SetAsideMessage(
             id=new_id("msg"),
             queue=queue,
             reason=reason,
-            payload=base64.b64encode(item[:KEPT_BYTES]).decode(),
+            payload=base64.b64encode(item[:MAX_MESSAGE_BYTES]).decode(),
             size_bytes=len(item),
+            is_publication=is_publication,
             received_at=now,
         )
-        await self.store.create(set_aside.hold(message, now))
+        # A publisher that is refused sends the same again and again: it is kept once.
+        fingerprint = hashlib.sha256(item).hexdigest()
+        claims = {claim_key("set_aside", fingerprint): message.id} if is_publication else {}
+        try:
+            await self.store.create(set_aside.hold(message, now, claims))
+        except ClaimedError:
+            return
 
     async def tick(self) -> float:
         """Lease what is due and send the hints again. Returns how many seconds to sleep."""

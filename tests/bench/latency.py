@@ -37,7 +37,7 @@ class Plan:
     rounds: int = 5
     decisions: int = 200
     warm_up: int = 50
-    pause_seconds: float = 0.02
+    pause_seconds: float = 0.03
 
 
 QUICK = Plan(waiting=(1, 20), rounds=2, decisions=5, warm_up=2, pause_seconds=0.0)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safeguards.canonical import digest
-from safeguards.contracts import Outcome, Verdict
+from safeguards.contracts import ActionSubmission, Outcome, Verdict
 from safeguards.types import ActionStatus
 from safeguards_runtime.records import Action, Refusal
 from safeguards_runtime.records import action as rules
@@ -162,9 +162,7 @@ def test_whatever_happens_an_action_has_one_outcome(steps: list[str]) -> None:
     assert_chained(lines, record)
 
 
-def _submission() -> Any:
-    from safeguards.contracts import ActionSubmission
-
+def _submission() -> ActionSubmission:
     return ActionSubmission(agent_id="trader", action_type="transaction", context={"amount": "1"})
 
 

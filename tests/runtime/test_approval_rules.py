@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safeguards.canonical import digest
-from safeguards.contracts import AnswerSubmission, Outcome, Verdict
+from safeguards.contracts import AnswerSubmission, ApprovalSubmission, Outcome, Verdict
 from safeguards.types import ActionStatus
 from safeguards_runtime.records import Action, Approval, Change, Refusal
 from safeguards_runtime.records import action as action_rules
@@ -153,7 +153,7 @@ def test_a_response_binds_to_what_was_shown(response: str, seen: dict[str, Any])
 
 def test_the_digest_covers_all_that_a_person_is_shown() -> None:
     """Change a word of it, and the digest is another."""
-    base = {"title": "Pay", "description": "for books", "context": {"amount": "1"}}
+    base: dict[str, Any] = {"title": "Pay", "description": "for books", "context": {"amount": "1"}}
     digests = {asked(**base).digest}
     digests.add(asked(**{**base, "title": "Pay!"}).digest)
     digests.add(asked(**{**base, "description": "for pens"}).digest)
@@ -200,7 +200,7 @@ def test_a_field_keeps_its_type(kind: str) -> None:
     assert (refused.value.code, refused.value.extra["type"]) == ("wrong_type", kind)
 
 
-@pytest.mark.parametrize("text", ["1e3", "+5", " 5", "5 ", "", ".5", "5.", "0x10", "٥", "5\n"])
+@pytest.mark.parametrize("text", ["1e3", "+5", " 5", "5 ", "", ".5", "5.", "0x10", "\u0665", "5\n"])
 def test_a_decimal_is_only_ever_replaced_by_a_plain_decimal(text: str) -> None:
     """What reads like a number but is written in another way is refused."""
     with pytest.raises(Refusal) as refused:
@@ -332,8 +332,16 @@ def test_an_answer_may_bring_other_arguments() -> None:
 def test_an_answer_needs_a_question() -> None:
     for open_ in (asked(), answered(responded(asked(), "ask", comments="why?"))):
         with pytest.raises(Refusal) as refused:
-            answered(open_)
+            answered(open_, "by the way")
         assert refused.value.code == "no_question"
+
+
+def test_an_answer_sent_twice_is_taken_once() -> None:
+    """The answer to the first request was lost: its repeat changes nothing, also after the end."""
+    after = answered(responded(asked(), "ask", comments="why?"), "so")
+    ended = responded(after, "approve", seconds=30)
+    for record in (after, ended):
+        assert rules.answer(record, AnswerSubmission(answer="so"), at(40)) is None
 
 
 def test_every_open_question_can_be_answered() -> None:
@@ -554,9 +562,7 @@ def test_whatever_happens_there_is_one_outcome_and_a_whole_history(
     assert_chained(lines, record)
 
 
-def _submission() -> Any:
-    from safeguards.contracts import ApprovalSubmission
-
+def _submission() -> ApprovalSubmission:
     return ApprovalSubmission(agent_id="trader", title="Pay", metadata={"amount": "2500.00"})
 
 

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safeguards.identifiers import new_id
+from safeguards_runtime.guard import MAX_MESSAGE_BYTES as KEPT_BYTES
 from safeguards_runtime.records import Delivery, SetAsideMessage
 from safeguards_runtime.records import delivery as rules
 from safeguards_runtime.records.delivery import BACKOFF_SECONDS, SENDING_SECONDS, DeliveryStatus
 from safeguards_runtime.topology import Service
-from safeguards_runtime.worker import KEPT_BYTES
 from tests.runtime.samples import NOW, at, done, planned
 
 ATTEMPTS = len(BACKOFF_SECONDS) + 1

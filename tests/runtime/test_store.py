@@ -15,10 +15,15 @@ import pytest
 import redis.exceptions
 
 from deploy.valkey import ValkeyServer
-from safeguards.contracts import ApprovalSubmission, ResponseSubmission
+from safeguards.contracts import (
+    ActionSubmission,
+    ApprovalSubmission,
+    ResponseSubmission,
+    Verdict,
+)
 from safeguards.identifiers import new_id
 from safeguards.types import ActionStatus
-from safeguards_runtime.records import Approval, Change, Delivery, Refusal
+from safeguards_runtime.records import Action, Approval, Change, Delivery, Refusal, action
 from safeguards_runtime.records import approval as rules
 from safeguards_runtime.records import delivery as delivery_rules
 from safeguards_runtime.store import Store
@@ -26,7 +31,7 @@ from safeguards_runtime.store.encoding import FEED, agenda_key, claim_key, milli
 from safeguards_runtime.store.store import ClaimedError, Rule
 from safeguards_runtime.topology import LEASE_SECONDS, Service
 from services.approval_tracker.advancing import advance
-from tests.runtime.samples import TERMS, assert_chained
+from tests.runtime.samples import TERMS, assert_chained, judgement
 
 
 def opening(now: datetime, *, agent_id: str = "trader", **given: Any) -> Change:
@@ -383,9 +388,9 @@ async def test_a_list_is_read_in_pages_newest_first(store: Store) -> None:
 async def test_a_record_moves_between_lists_with_its_status(store: Store) -> None:
     approval = await opened(store)
     await store.apply(approval.id, Approval, answering("approve"))
-    for name in ("approvals:status:PENDING", "approvals:agent:trader:status:PENDING"):
+    for name in ("approvals:status:PENDING", "approvals:status:PENDING:agent:trader"):
         assert await store.listed(name) == []
-    for name in ("approvals:status:APPROVED", "approvals:agent:trader:status:APPROVED"):
+    for name in ("approvals:status:APPROVED", "approvals:status:APPROVED:agent:trader"):
         assert await store.listed(name) == [approval.id]
 
 
@@ -393,7 +398,7 @@ async def test_an_agents_name_does_not_lead_into_anothers_list(store: Store) -> 
     """Names are the agents' own choice, and may look like the name of a list."""
     mine = await opened(store, agent_id="trader")
     await opened(store, agent_id="trader:status:PENDING")
-    pending = next(name for name in mine.indexes() if name.endswith(":status:PENDING"))
+    pending = next(name for name in mine.indexes() if ":status:PENDING" in name)
     listed = [await store.listed(name) for name in mine.indexes() if "agent" in name]
     assert pending
     assert listed == [[mine.id], [mine.id]]
@@ -409,9 +414,7 @@ async def test_an_outcome_is_fed_with_what_was_decided(store: Store) -> None:
         rules.request(new_id("apr"), submission, TERMS, key_id="k", owner=None, now=now)
     )
     changes = {"items": [None, 1], "note": {"a": None}}
-    ended = await store.apply(
-        approval.id, Approval, answering("modify", modifications=changes)
-    )
+    ended = await store.apply(approval.id, Approval, answering("modify", modifications=changes))
     assert ended is not None
     ((_, fields),) = await store.redis.xrange(FEED)
     assert fields[b"a"] == b"trader"
@@ -424,7 +427,7 @@ async def test_an_outcome_is_fed_with_what_was_decided(store: Store) -> None:
 async def test_a_history_read_back_verifies(store: Store) -> None:
     """Also with everything JSON can hold in it."""
     approval = await opened(store)
-    comments = "‮\u0000 é ü 🙂 \\ \" \n"
+    comments = '‮\u0000 é ü 🙂 \\ " \n'
     await store.apply(approval.id, Approval, answering("ask", comments=comments))
     ended = await store.apply(approval.id, Approval, answering("reject", comments=comments))
     assert ended is not None
@@ -468,9 +471,7 @@ async def test_a_response_between_the_trackers_rounds_still_closes_the_action(
     of its rounds. What the response entails is still owed, or done: never struck undone."""
     approval = await _opened_for_action(store)
     tracker = _Interrupted(store_url)
-    tracker.interrupt(
-        round_, lambda: store.apply(approval.id, Approval, answering("approve"))
-    )
+    tracker.interrupt(round_, lambda: store.apply(approval.id, Approval, answering("approve")))
     try:
         await advance(tracker, [approval.id])
         await advance(store, [approval.id])
@@ -481,10 +482,6 @@ async def test_a_response_between_the_trackers_rounds_still_closes_the_action(
 
 
 async def _opened_for_action(store: Store) -> Approval:
-    from safeguards.contracts import ActionSubmission, Verdict
-    from safeguards_runtime.records import Action, action
-    from tests.runtime.samples import judgement
-
     now = await store.now()
     submission = ActionSubmission(agent_id="trader", action_type="pay", context={"amount": "1"})
     made, _ = await store.create(
@@ -515,11 +512,8 @@ async def test_it_is_on_disk_before_it_is_answered(mortal: ValkeyServer) -> None
     """The store syncs every write; when `create` returns, the file holds the record."""
     store = Store(mortal.url)
     try:
-        assert await store.redis.config_get("append*") == {
-            **await store.redis.config_get("append*"),
-            "appendonly": "yes",
-            "appendfsync": "always",
-        }
+        configured = await store.redis.config_get("appendonly", "appendfsync")
+        assert sorted(configured.values()) == ["always", "yes"]
         approval = await opened(store)
         files = list((mortal.directory).rglob("*.aof"))
         assert any(approval.id.encode() in file.read_bytes() for file in files)
@@ -594,7 +588,9 @@ async def test_a_delivery_is_claimed_by_one_of_many_workers(store: Store) -> Non
     await store.create(delivery_rules.plan(delivery, now))
     begun = await asyncio.gather(
         *(
-            store.apply_all([delivery.id], Delivery, lambda d, now: delivery_rules.start(d, now, None))
+            store.apply_all(
+                [delivery.id], Delivery, lambda d, now: delivery_rules.start(d, now, None)
+            )
             for _ in range(20)
         )
     )

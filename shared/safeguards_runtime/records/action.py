@@ -17,6 +17,7 @@ from safeguards_runtime.topology import Service
 EVALUATE = "evaluate"
 OPEN_APPROVAL = "open_approval"
 ALERT_RAISED = "alert.raised"
+ACTION_RESOLVED = "action.resolved"
 
 
 class Terms(BaseModel):
@@ -107,7 +108,8 @@ def content_digest(
             "title": title,
             "description": description,
             "context": context,
-        }
+        },
+        depth=-1,
     )
 
 
@@ -183,8 +185,6 @@ def judge(action: Action, judgement: Judgement, now: datetime) -> Change | None:
         action = action.posted(now, Service.NOTIFIER, ALERT_RAISED)
     if action.outcome is not None:
         feed = (action.outcome,)
-        if action.callback_url:
-            action = action.posted(now, Service.NOTIFIER, "action.resolved")
     event = f"judged_{judgement.verdict.value}"
     return Change(action_before, action, event, "policy", now, detail, feed)
 
@@ -210,15 +210,18 @@ def _ended(
         decided_at=now,
         approved_digest=digest(action.context) if status.allows else None,
     )
-    return action.model_copy(update={"status": status, "outcome": outcome})
+    ended = action.model_copy(update={"status": status, "outcome": outcome})
+    return ended.posted(now, Service.NOTIFIER, ACTION_RESOLVED) if ended.callback_url else ended
 
 
-def withdraw(action: Action, now: datetime) -> Change:
-    """Withdraw an action for which no approval is open yet.
+def withdraw(action: Action, now: datetime) -> Change | None:
+    """Withdraw an action for which no approval is open yet. None if it was withdrawn before.
 
     Raises:
-        Refusal: `already_decided` if it has ended.
+        Refusal: `already_decided` if it ended in another way.
     """
+    if action.status is ActionStatus.CANCELLED:
+        return None
     if action.status.is_final:
         raise Refusal("already_decided", f"the action has ended: {action.status}")
     actor = f"agent:{action.agent_id}"

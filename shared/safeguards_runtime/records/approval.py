@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Set
 from datetime import datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, ClassVar
 
-from safeguards.canonical import digest
+from safeguards.canonical import canonical_json, digest
 from safeguards.contracts import (
     AnswerSubmission,
     ApprovalSubmission,
@@ -70,12 +70,9 @@ class Approval(Record):
     def indexes(self) -> frozenset[str]:
         """Return the lists of approvals: by status, by agent, by both."""
         return frozenset(
-            {
-                "approvals",
-                f"approvals:status:{self.status}",
-                f"approvals:agent:{self.agent_id}",
-                f"approvals:agent:{self.agent_id}:status:{self.status}",
-            }
+            index(agent_id, status)
+            for agent_id in (None, self.agent_id)
+            for status in (None, self.status)
         )
 
     def editable_fields(self) -> tuple[str, ...]:
@@ -107,6 +104,14 @@ class Approval(Record):
             expires_at=self.expires_at,
             outcome=self.outcome,
         )
+
+
+def index(agent_id: str | None, status: ActionStatus | None) -> str:
+    """Return the list of approvals of an agent, in a status, of both, or of all."""
+    name = "approvals"
+    name += f":status:{status}" if status else ""
+    # Last, since an agent's name may hold anything.
+    return name + (f":agent:{agent_id}" if agent_id else "")
 
 
 def request(
@@ -200,6 +205,7 @@ def respond(
     *,
     reviewer_id: str,
     groups: Set[str],
+    is_asker: bool = False,
     via: str,
     now: datetime,
 ) -> Change | None:
@@ -210,6 +216,7 @@ def respond(
         response: what the reviewer sent.
         reviewer_id: who it is; whoever calls has made sure of it.
         groups: the groups the reviewer belongs to.
+        is_asker: whether the reviewer is among `approval.askers`, under whatever name.
         via: the way it came in: `api`, `email`.
         now: the store's clock, UTC.
 
@@ -221,7 +228,7 @@ def respond(
             `not_editable`, `wrong_type`, `nothing_changed`, `comments_required`,
             `too_many_questions`, `unexpected_modifications`.
     """
-    _may_answer(approval, reviewer_id, groups)
+    _may_answer(approval, is_asker or reviewer_id in approval.askers, groups)
     if approval.outcome is not None:
         if _is_repeat(approval, approval.outcome, response, reviewer_id):
             return None
@@ -260,8 +267,8 @@ _STATUS_OF = {
 }
 
 
-def _may_answer(approval: Approval, reviewer_id: str, groups: Set[str]) -> None:
-    if reviewer_id in approval.askers:
+def _may_answer(approval: Approval, is_asker: bool, groups: Set[str]) -> None:
+    if is_asker:
         raise Refusal("self_approval", "whoever asks may not answer: somebody else must decide")
     if not groups & set(approval.terms.groups):
         wanted = ", ".join(approval.terms.groups)
@@ -352,11 +359,8 @@ def fits(kind: str, value: Any) -> bool:
 def _same(before: Any, after: Any) -> bool:
     """Tell whether two values of one type mean the same; `2500.0` and `2500.00` do."""
     if field_type(before) == "decimal" == field_type(after):
-        try:
-            return Decimal(before) == Decimal(after)
-        except InvalidOperation:
-            return False
-    return type(before) is type(after) and bool(before == after)
+        return Decimal(before) == Decimal(after)
+    return canonical_json(before) == canonical_json(after)
 
 
 def _ask(
@@ -364,8 +368,12 @@ def _ask(
 ) -> Change | None:
     if not response.comments.strip():
         raise Refusal("comments_required", "put the question to the agent in `comments`")
-    last = approval.questions[-1] if approval.questions else None
-    if last and (last.asked_by, last.question) == (reviewer_id, response.comments):
+    asked_already = any(
+        (question.asked_by, question.question) == (reviewer_id, response.comments)
+        for question in approval.questions
+        if question.answer is None
+    )
+    if asked_already:
         return None
     if len(approval.questions) >= MAX_QUESTIONS:
         raise Refusal("too_many_questions", f"{MAX_QUESTIONS} questions were asked: decide instead")
@@ -381,19 +389,42 @@ def _ask(
     return Change(approval, after, "asked", f"reviewer:{reviewer_id}", now, detail, (question,))
 
 
-def answer(approval: Approval, submission: AnswerSubmission, now: datetime) -> Change:
-    """Take the agent's answer to the last open question; it makes a new version.
+def open_question(approval: Approval) -> int | None:
+    """Return the position of the first question without an answer, or None."""
+    for position, question in enumerate(approval.questions):
+        if question.answer is None:
+            return position
+    return None
+
+
+def answer(
+    approval: Approval, submission: AnswerSubmission, now: datetime, position: int | None = None
+) -> Change | None:
+    """Take the agent's answer to a question; it makes a new version.
+
+    Args:
+        position: which question; the first open one unless given.
+
+    Returns:
+        The change; None if this question has been given this very answer (a repeat).
 
     Raises:
         Refusal: `already_decided`, `expired`, `no_question`.
     """
+    if position is None:
+        position = open_question(approval)
+    given = approval.questions[-1 if position is None else position :][:1]
+    same_context = submission.context in (None, approval.context)
+    if given and given[0].answer == submission.answer and same_context:
+        return None
     if approval.outcome is not None:
         raise _already_decided(approval.outcome)
     if now >= approval.expires_at:
         raise Refusal("expired", f"time was up at {approval.expires_at.isoformat()}")
-    if not approval.questions or approval.questions[-1].answer is not None:
+    if position is None or approval.questions[position].answer is not None:
         raise Refusal("no_question", "there is no open question to answer")
-    answered = approval.questions[-1].model_copy(
+    questions = list(approval.questions)
+    questions[position] = questions[position].model_copy(
         update={"answer": submission.answer, "answered_at": now}
     )
     context = approval.context if submission.context is None else submission.context
@@ -402,7 +433,7 @@ def answer(approval: Approval, submission: AnswerSubmission, now: datetime) -> C
     )
     after = approval.model_copy(
         update={
-            "questions": (*approval.questions[:-1], answered),
+            "questions": tuple(questions),
             "context": context,
             "digest": shown,
             "version": approval.version + 1,

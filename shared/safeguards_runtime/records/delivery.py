@@ -20,6 +20,9 @@ SENDING_SECONDS = 60
 """How long an attempt may take. After that its worker is taken to have died."""
 
 
+STARTED = "attempt_started"
+
+
 class DeliveryStatus(StrEnum):
     """PENDING and SENDING alternate until one of the others ends it."""
 
@@ -107,7 +110,8 @@ def is_due(delivery: Delivery, now: datetime) -> bool:
 
 
 def start(delivery: Delivery, now: datetime, token: str | None) -> Change | None:
-    """Begin an attempt: who gets this change through is the only one to send.
+    """Begin an attempt: who gets this change through is the only one to send. None if it is not
+    time; a change that gives up, if all attempts have been used.
 
     Args:
         delivery: as it stands in the store.
@@ -116,6 +120,10 @@ def start(delivery: Delivery, now: datetime, token: str | None) -> Change | None
     """
     if not is_due(delivery, now):
         return None
+    if len(delivery.attempts) > len(BACKOFF_SECONDS):
+        dead = delivery.model_copy(update={"status": DeliveryStatus.DEAD})
+        why = {"error": "each attempt took its worker with it"}
+        return Change(delivery, dead, "died", Service.NOTIFIER.value, now, why)
     hashes = delivery.token_hashes
     if token is not None:
         hashes = (*hashes, token_hash(token))
@@ -128,7 +136,7 @@ def start(delivery: Delivery, now: datetime, token: str | None) -> Change | None
         }
     )
     detail = {"attempt": len(after.attempts)}
-    return Change(delivery, after, "attempt_started", Service.NOTIFIER.value, now, detail)
+    return Change(delivery, after, STARTED, Service.NOTIFIER.value, now, detail)
 
 
 def token_hash(token: str) -> str:

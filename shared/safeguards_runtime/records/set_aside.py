@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 
@@ -22,9 +24,12 @@ class SetAsideMessage(Record):
     queue: str
     reason: str
     payload: str
-    """Base64 of the first 64 KiB."""
+    """Base64; of what was too large only the beginning."""
 
     size_bytes: int
+    is_publication: bool = False
+    """Whether it is the publication that a message carried, not the message."""
+
     status: SetAsideStatus = SetAsideStatus.HELD
     received_at: datetime
 
@@ -35,13 +40,13 @@ class SetAsideMessage(Record):
     @property
     def is_whole(self) -> bool:
         """Whether all of it was kept, so that it can be replayed."""
-        return len(self.payload) * 3 // 4 >= self.size_bytes
+        return len(base64.b64decode(self.payload)) >= self.size_bytes
 
 
-def hold(message: SetAsideMessage, now: datetime) -> Change:
-    """Set a message aside."""
+def hold(message: SetAsideMessage, now: datetime, claims: Mapping[str, str]) -> Change:
+    """Set a message aside, once for each of the unique keys `claims`."""
     detail = {"queue": message.queue, "reason": message.reason}
-    return Change(None, message, "set_aside", "worker", now, detail)
+    return Change(None, message, "set_aside", "worker", now, detail, claims=claims)
 
 
 def settle(message: SetAsideMessage, status: SetAsideStatus, now: datetime) -> Change | None:
