@@ -13,10 +13,10 @@ from typing import Any
 import httpx2
 from rich.console import Console
 from rich.text import Text
-from safeguards.human_action import ActionStatus, HumanAction, HumanActionHandler
 
 from deploy.local import AGENT_KEY_FILE, ENV_FILE, HOST
 from safeguards.errors import ConfigurationError, SafeguardsError
+from safeguards.human_action import ActionStatus, HumanAction, HumanActionHandler
 from safeguards.notifications.channels import HumanInTheLoopChannel
 from safeguards.plugins.industry import FinancialServicesSafeguard
 from safeguards.types.agent import Agent
