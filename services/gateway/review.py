@@ -14,8 +14,8 @@ from starlette.datastructures import FormData
 from safeguards.contracts import ResponseKind, ResponseSubmission
 from safeguards.text import visible
 from safeguards_runtime.records import Approval, Delivery, Refusal
-from safeguards_runtime.records.approval import field_type, fits
 from safeguards_runtime.records.delivery import token_hash
+from safeguards_runtime.records.modifications import field_type, fits
 from safeguards_runtime.reviewers import Reviewer
 from services.gateway.approvals import judged
 from services.gateway.parts import Gateway, Parts

@@ -16,7 +16,8 @@ from safeguards.types import ActionStatus
 from safeguards_runtime.records import Action, Approval, Change, Refusal
 from safeguards_runtime.records import action as action_rules
 from safeguards_runtime.records import approval as rules
-from safeguards_runtime.records.approval import MAX_QUESTIONS, field_type, fits
+from safeguards_runtime.records.approval import MAX_QUESTIONS
+from safeguards_runtime.records.modifications import field_type, fits
 from safeguards_runtime.topology import HINT_GRACE_SECONDS, Service
 from tests.runtime.samples import (
     TERMS,

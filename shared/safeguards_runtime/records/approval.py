@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Set
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any, ClassVar
 
-from safeguards.canonical import canonical_json, digest
+from safeguards.canonical import digest
 from safeguards.contracts import (
     AnswerSubmission,
     ApprovalSubmission,
@@ -21,6 +19,7 @@ from safeguards.contracts import (
 )
 from safeguards.types import ActionStatus, AlertSeverity
 from safeguards_runtime.records.action import Action, Terms, askers, content_digest
+from safeguards_runtime.records.modifications import checked, differing
 from safeguards_runtime.records.record import Change, Record, Refusal
 from safeguards_runtime.topology import Service
 
@@ -30,8 +29,6 @@ RESOLVED = "approval.resolved"
 CLOSE_ACTION = "close_action"
 
 MAX_QUESTIONS = 20
-
-_DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
 class Approval(Record):
@@ -250,7 +247,9 @@ def respond(
     status = _STATUS_OF[response.response]
     changes = None
     if status is ActionStatus.MODIFIED:
-        changes = _checked_modifications(approval, response.modifications or {})
+        changes = checked(
+            approval.context, approval.editable_fields(), response.modifications or {}
+        )
     ended = _resolved(approval, status, now, reviewer_id, response.comments, changes)
     detail: dict[str, Any] = {"via": via, "version": approval.version, "digest": approval.digest}
     if response.comments:
@@ -279,11 +278,13 @@ def _is_repeat(
     approval: Approval, outcome: Outcome, response: ResponseSubmission, reviewer_id: str
 ) -> bool:
     """Tell whether this is the response that decided, sent again because its answer was lost."""
+    changes = differing(approval.context, response.modifications or {})
     return (
         outcome.decided_by == reviewer_id
         and outcome.status is _STATUS_OF.get(response.response)
         and outcome.comments == response.comments
-        and (outcome.modifications or {}) == _differing(approval, response.modifications or {})
+        and (outcome.modifications or {})
+        == differing(approval.context, response.modifications or {})
     )
 
 
@@ -294,73 +295,6 @@ def _already_decided(outcome: Outcome) -> Refusal:
         f"already {word} by {outcome.decided_by}",
         outcome=outcome.model_dump(mode="json"),
     )
-
-
-def _checked_modifications(approval: Approval, modifications: dict[str, Any]) -> dict[str, Any]:
-    """Return what really changes, each field editable and of the type it had."""
-    editable = approval.editable_fields()
-    for name, value in modifications.items():
-        if name not in editable:
-            may = ", ".join(editable) or "nothing"
-            raise Refusal(
-                "not_editable", f"{name!r} may not be edited; editable: {may}", field=name
-            )
-        kind = field_type(approval.context[name])
-        if not fits(kind, value):
-            raise Refusal("wrong_type", f"{name!r} must be of type {kind}", field=name, type=kind)
-    changed = _differing(approval, modifications)
-    if not changed:
-        raise Refusal("nothing_changed", "nothing differs from what was asked: approve it instead")
-    return changed
-
-
-def _differing(approval: Approval, modifications: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: value
-        for name, value in modifications.items()
-        if not _same(approval.context.get(name), value)
-    }
-
-
-def field_type(value: Any) -> str:
-    """Return the type of a field: decimal (a string that is one), string, integer, number,
-    boolean, array, object or null."""
-    match value:
-        case bool():
-            return "boolean"
-        case int():
-            return "integer"
-        case float():
-            return "number"
-        case str():
-            return "decimal" if _DECIMAL.fullmatch(value) else "string"
-        case list():
-            return "array"
-        case dict():
-            return "object"
-        case _:
-            return "null"
-
-
-def fits(kind: str, value: Any) -> bool:
-    """Tell whether `value` may stand in a field of type `kind` (see `field_type`)."""
-    actual = field_type(value)
-    match kind:
-        case "string":
-            return isinstance(value, str)
-        case "number":
-            return actual in ("number", "integer")
-        case "null":
-            return True
-        case _:
-            return actual == kind
-
-
-def _same(before: Any, after: Any) -> bool:
-    """Tell whether two values of one type mean the same; `2500.0` and `2500.00` do."""
-    if field_type(before) == "decimal" == field_type(after):
-        return Decimal(before) == Decimal(after)
-    return canonical_json(before) == canonical_json(after)
 
 
 def _ask(
