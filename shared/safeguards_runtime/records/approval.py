@@ -283,8 +283,7 @@ def _is_repeat(
         outcome.decided_by == reviewer_id
         and outcome.status is _STATUS_OF.get(response.response)
         and outcome.comments == response.comments
-        and (outcome.modifications or {})
-        == differing(approval.context, response.modifications or {})
+        and (outcome.modifications or {}) == changes
     )
 
 
