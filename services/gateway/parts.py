@@ -32,7 +32,7 @@ class Parts:
     templates: Jinja2Templates
 
 
-def _parts(request: Request) -> Parts:
+async def _parts(request: Request) -> Parts:
     return cast(Parts, request.app.state.parts)
 
 

@@ -167,6 +167,8 @@ class OutcomeListener:
                     await self._look_at_all()
                 self._cursor = page.cursor
                 pause = 0.1
+                # Whoever was waiting goes first, then the next poll.
+                await asyncio.sleep(0)
             except (AuthenticationError, PermissionDeniedError) as error:
                 self._fail(error)
                 return
