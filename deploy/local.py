@@ -21,10 +21,13 @@ from deploy.readiness import WorkerPing, http_ok
 from deploy.supervisor import NAME, ProcessSpec, StartError, Supervisor, run_command
 from deploy.valkey import ValkeyServer, answers
 from safeguards.errors import ConfigurationError
+from safeguards_runtime.policies import load_policies
+from safeguards_runtime.reviewers import load_directory
 from safeguards_runtime.settings import PREFIX, Settings, load_settings
 from safeguards_runtime.topology import Queue, Service
 
 HOST = "127.0.0.1"
+FLOWER = "flower"
 FLOWER_USER = "operator"
 ENV_FILE = "stack.env"
 AGENT_KEY_FILE = "demo_agent_key.json"
@@ -97,7 +100,10 @@ def prepare(settings: Settings) -> Stack:
     Raises:
         DataFolderHeldError: if another stack holds the folder.
         StartError: naming every port that is taken.
+        ConfigurationError: naming each mistake in the policies or reviewers file.
     """
+    load_policies(settings.policies_file)  # a mistake in it is said before anything is started
+    load_directory(settings.reviewers_file)
     folder = DataFolder(settings.data_dir)
     lock = folder.hold()
     _check_ports(settings)
@@ -256,7 +262,7 @@ def _flower(stack: Stack) -> ProcessSpec:
     ready = http_ok(
         f"http://{HOST}:{port}/healthcheck", user=FLOWER_USER, password=stack.flower_password
     )
-    return ProcessSpec("flower", argv, {**stack.environment, **login}, ready)
+    return ProcessSpec(FLOWER, argv, {**stack.environment, **login}, ready)
 
 
 def write_env_file(stack: Stack) -> Path:
@@ -349,7 +355,9 @@ async def run(stack: Stack, compose: Compose = services) -> int:
         await supervisor.start(first)
         write_env_file(stack)
         await ensure_demo_keys(stack)
-        await supervisor.start(second)
+        # Flower last: it looks for the workers once, when it starts.
+        await supervisor.start([spec for spec in second if spec.name != FLOWER])
+        await supervisor.start([spec for spec in second if spec.name == FLOWER])
         log.write(block(stack))
 
     try:

@@ -96,8 +96,7 @@ async def request_approval(
     must_speak_for(key, submission.agent_id)
     approval_id = new_id("apr")
     claim = await Claim.of(request, key, idempotency_key, approval_id)
-    action_type = submission.metadata.get("action_type")
-    terms = gateway.policies.terms_for(submission.agent_id, str(action_type))
+    terms = gateway.policies.terms_for(submission.agent_id, submission.action_type)
     now = await gateway.store.now()
     record, created = await create_once(
         gateway.store,

@@ -18,6 +18,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
 from safeguards.canonical import MAX_BYTES
+from safeguards.errors import ConfigurationError
 from safeguards.text import visible
 from safeguards_runtime.messaging import HintSender, make_app, publisher
 from safeguards_runtime.policies import load_policies
@@ -80,6 +81,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         directory=load_directory(settings.reviewers_file),
         templates=templates,
     )
+    await store.check_durability()
+    _check_groups(app.state.parts)
     await feed.start()
     _release_on_signals(feed)
     try:
@@ -88,6 +91,20 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await feed.stop()
         await hints.close()
         await store.close()
+
+
+def _check_groups(parts: Parts) -> None:
+    """Refuse policies that ask people who do not exist: nobody could ever answer.
+
+    Raises:
+        ConfigurationError: naming the terms and the group.
+    """
+    for name, terms in parts.policies.approvals.items():
+        for group in terms.groups:
+            if not parts.directory.members((group,)):
+                raise ConfigurationError(
+                    f"policies file: approvals.{name}: no reviewer is in the group {group!r}"
+                )
 
 
 def _release_on_signals(feed: FeedTail) -> None:

@@ -36,6 +36,9 @@ from services.gateway.problems import Problem, not_found
 from services.gateway.strict_json import StrictRoute
 from services.gateway.waiting import Wait
 
+SCAN_LENGTH = 200
+"""How many approvals of a list are looked at by one round trip."""
+
 router = APIRouter(prefix="/api/v1/approvals", tags=["approvals"], route_class=StrictRoute)
 
 
@@ -62,14 +65,14 @@ async def list_approvals(
     reviewer = _reviewer_of(key, gateway)
     found: list[ApprovalView] = []
     while True:
-        ids = await gateway.store.listed(index, before=cursor, limit=limit)
+        ids = await gateway.store.listed(index, before=cursor, limit=SCAN_LENGTH)
         _, records = await gateway.store.load(ids)
         for record in records:
             if isinstance(record, Approval) and _may_see(key, reviewer, record):
                 found.append(record.view())
                 if len(found) == limit:
                     return ApprovalPage(approvals=tuple(found), cursor=record.id)
-        if len(ids) < limit:
+        if len(ids) < SCAN_LENGTH:
             return ApprovalPage(approvals=tuple(found))
         cursor = ids[-1]
 

@@ -197,7 +197,11 @@ def _fields(asked: Approval) -> list[_Field]:
         _Field(name, field_type(asked.context[name]), _text(asked.context[name]))
         for name in asked.editable_fields()
     ]
-    return [f for f in fields if visible(f.text) == f.text and visible(f.name) == f.name]
+    return [
+        f
+        for f in fields
+        if visible(f.text) == f.text and visible(f.name, single_line=True) == f.name
+    ]
 
 
 def _no_such_link(gateway: Parts, request: Request) -> Response:

@@ -107,8 +107,11 @@ class Notifier:
         await self._store.apply_all(
             [i for i in sources if i.startswith("apr_")], Approval, rule, of=Service.NOTIFIER
         )
-        _, due = await self._store.load([i for i in ids if i.startswith("dlv_")])
-        planned |= {record.id: record.kind for record in due if isinstance(record, Delivery)}
+        # Looked at, not changed: whoever sends claims them.
+        due = await self._store.apply_all(
+            [i for i in ids if i.startswith("dlv_")], Delivery, _unchanged, of=Service.NOTIFIER
+        )
+        planned |= {record.id: record.kind for record in due.standing.values()}
         by_kind: defaultdict[str, list[str]] = defaultdict(list)
         for delivery_id, kind in planned.items():
             by_kind[kind].append(delivery_id)
@@ -206,6 +209,10 @@ class Notifier:
                     error=failure.error,
                 )
         await self._store.apply_all(by_id, Delivery, rule)
+
+
+def _unchanged(record: Delivery, now: datetime) -> Change | None:
+    return None
 
 
 def new_token(record: Delivery) -> str:

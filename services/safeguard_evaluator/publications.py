@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from safeguards.contracts import ActionSubmission
 from safeguards.errors import SignatureError
-from safeguards.identifiers import twin_id
+from safeguards.identifiers import made_at, twin_id
 from safeguards.publication import Publication, open_publication, signing_key_id
 from safeguards_runtime.records import Action, ApiKey, Approval, Change, action
 from safeguards_runtime.store import Store
@@ -49,6 +49,8 @@ async def _take_in(store: Store, compact: str) -> str:
         raise ValueError(f"{published.id} belongs to an approval: identifiers are used once")
     if not now - MAX_AGE <= published.published_at <= now + timedelta(minutes=15):
         raise SignatureError(f"it was published at {published.published_at.isoformat()}")
+    if abs(made_at(published.id) - now) > MAX_AGE:
+        raise ValueError("the time in its identifier is not that of its publication")
     change = _submission(published, key, now)
     standing, created = await store.create(change)
     if not created and not _same(standing, change):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
-from functools import wraps
+from functools import partial, wraps
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
@@ -178,6 +179,10 @@ class AsyncSafeguards:
                 f"{record_id} has no outcome after {timeout} s; it is still open"
             ) from None
 
+    async def expect_publication(self, action_id: str) -> None:
+        """Note that an action is on its way over a queue: `wait` then waits until it is known."""
+        self._listener.expect_publication(action_id)
+
     async def get(self, record_id: str) -> ActionView | ApprovalView:
         """Return an action or an approval as it stands, by its id."""
         if is_id(record_id, "act"):
@@ -194,19 +199,14 @@ class AsyncSafeguards:
         approval_id = twin_id("apr", record_id) if is_id(record_id, "act") else record_id
         await self._transport.delete(f"/approvals/{approval_id}")
 
-    async def answer(
-        self, handle: Handle, answer: str, context: dict[str, Any] | None = None
-    ) -> ApprovalView:
-        """Answer a reviewer's question; with `context`, with changed arguments.
+    async def answer(self, handle: Handle, answer: str) -> ApprovalView:
+        """Answer a reviewer's question. It makes a new version, of the same arguments.
 
         Raises:
             ConflictError: there is no open question, or it has been decided.
         """
         record_id = handle if isinstance(handle, str) else handle.id
-        body = _given(
-            answer=answer,
-            context=None if context is None else jsonable(context, pointer="/context"),
-        )
+        body = {"answer": answer}
         view = await self._transport.post(f"/approvals/{twin_id('apr', record_id)}/answers", body)
         return ApprovalView.model_validate(view)
 
@@ -240,15 +240,30 @@ class Safeguards:
         poll_interval_seconds: float = 5.0,
         on_question: OnQuestion | None = None,
     ) -> None:
-        self.asynchronous = AsyncSafeguards(
-            base_url, api_key, poll_interval_seconds=poll_interval_seconds, on_question=on_question
+        self._make = partial(
+            AsyncSafeguards,
+            base_url,
+            api_key,
+            poll_interval_seconds=poll_interval_seconds,
+            on_question=on_question,
         )
+        self._made = self._make()
+        self._process_id = os.getpid()
+
+    @property
+    def asynchronous(self) -> AsyncSafeguards:
+        """The client on the background loop; a forked child has its own."""
+        if self._process_id != os.getpid():
+            self._made = self._make()
+            self._process_id = os.getpid()
+        return self._made
 
     submit = _blocking(AsyncSafeguards.submit)
     request_approval = _blocking(AsyncSafeguards.request_approval)
     wait = _blocking(AsyncSafeguards.wait)
     get = _blocking(AsyncSafeguards.get)
     cancel = _blocking(AsyncSafeguards.cancel)
+    expect_publication = _blocking(AsyncSafeguards.expect_publication)
     answer = _blocking(AsyncSafeguards.answer)
     close = _blocking(AsyncSafeguards.aclose)
 

@@ -7,7 +7,15 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    field_validator,
+)
 
 from safeguards.canonical import canonical_json, digest, jsonable
 from safeguards.errors import DigestMismatchError, NotApprovedError
@@ -60,12 +68,19 @@ def _field_name(value: str) -> str:
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_field_name)]
 """An identifier that somebody else chose: printable, 1 to 200 characters."""
 
+ActionType = Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/-]*$")]
+"""The kind of an action: ASCII letters, digits and `_.:/-`, since policies go by it."""
+
 Title = Annotated[str, Field(min_length=1, max_length=500)]
 Prose = Annotated[str, Field(max_length=20_000)]
 Content = Annotated[dict[str, Any], BeforeValidator(jsonable), AfterValidator(_content)]
 """The arguments of an action: JSON types, Decimals as strings, within the limits of `canonical`."""
 
-TimeoutSeconds = Annotated[int, Field(ge=1, le=30 * 24 * 3600)]
+MAX_TIMEOUT_SECONDS = 30 * 24 * 3600
+TimeoutSeconds = Annotated[int, Field(ge=1, le=MAX_TIMEOUT_SECONDS)]
+
+
+_ACTION_TYPE: TypeAdapter[str] = TypeAdapter(ActionType)
 
 
 class Contract(BaseModel):
@@ -84,7 +99,7 @@ class ActionSubmission(Contract):
     """`POST /actions`: judge this action."""
 
     agent_id: Name
-    action_type: Name
+    action_type: ActionType
     context: Content = Field(description="The arguments of the action; money as decimal strings.")
     title: Title | None = None
     description: Prose = ""
@@ -112,6 +127,18 @@ class ApprovalSubmission(Contract):
     callback_url: Annotated[str, Field(max_length=2000, pattern=r"^https?://")] | None = None
     timeout_seconds: TimeoutSeconds | None = None
 
+    @field_validator("metadata")
+    @classmethod
+    def _names_its_type(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if "action_type" in value:
+            _ACTION_TYPE.validate_python(value["action_type"], strict=True)
+        return value
+
+    @property
+    def action_type(self) -> str:
+        """The kind of the action: what `metadata` names, else `request`."""
+        return str(self.metadata.get("action_type", "request"))
+
 
 class ResponseSubmission(Contract):
     """`POST /approvals/{id}/responses`: what one reviewer answers."""
@@ -126,12 +153,12 @@ class ResponseSubmission(Contract):
 
 
 class AnswerSubmission(Contract):
-    """`POST /approvals/{id}/answers`: what the agent answers to a reviewer's question."""
+    """`POST /approvals/{id}/answers`: what the agent answers to a reviewer's question.
+
+    Words only: an agent that wants other arguments withdraws, and asks anew.
+    """
 
     answer: Annotated[str, Field(min_length=1, max_length=4000)]
-    context: Content | None = Field(
-        None, description="The arguments as they now are, if the question changed them."
-    )
 
 
 def _like(before: Any, after: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 from standardwebhooks import Webhook
 
 from safeguards import background_loop
-from safeguards.contracts import ApprovalView, Outcome, Question
+from safeguards.contracts import MAX_TIMEOUT_SECONDS, ApprovalView, Outcome, Question
 from safeguards.errors import ConfigurationError, SafeguardsError, SignatureError
 from safeguards.notifications.channels.human_in_the_loop import HumanInTheLoopChannel
 from safeguards.types import ActionStatus
@@ -54,9 +55,15 @@ class HumanAction:
         self.expires_at: datetime = view.expires_at
         self._lock = threading.Lock()
         self._ended = threading.Event()
+        self._error: BaseException | None = None
 
     def __repr__(self) -> str:
         return f"<HumanAction {self.id} {self.status.value} {self.title!r}>"
+
+    def _give_up(self, error: BaseException) -> None:
+        """Let go whoever waits: the outcome cannot be heard any more."""
+        self._error = error
+        self._ended.set()
 
     def _end(self, outcome: Outcome) -> bool:
         """Take the outcome. False if there was one before: the first one stands."""
@@ -71,6 +78,9 @@ class HumanAction:
         return True
 
 
+_Watched = tuple[HumanAction, tuple[Callback, ...]]
+
+
 class HumanActionHandler:
     """Asks people through one channel, and waits or calls back with what they answer.
 
@@ -82,13 +92,17 @@ class HumanActionHandler:
         self._channel = channel
         self._timeout_seconds: int | None = None
         self._lock = threading.Lock()
-        self._pending: dict[str, tuple[HumanAction, tuple[Callback, ...]]] = {}
+        self._pending: defaultdict[str, list[_Watched]] = defaultdict(list)
         self._callers = ThreadPoolExecutor(8, thread_name_prefix="safeguards-callback")
+        channel.on_question = self._asked
 
     def set_timeout(self, seconds: int) -> None:
         """Set how long people have to answer, in seconds, for actions requested from now on."""
-        if isinstance(seconds, bool) or not isinstance(seconds, int) or seconds < 1:
-            raise ConfigurationError(f"a time-out is a whole number of seconds, not {seconds!r}")
+        whole = isinstance(seconds, int) and not isinstance(seconds, bool)
+        if not whole or not 1 <= seconds <= MAX_TIMEOUT_SECONDS:
+            raise ConfigurationError(
+                f"a time-out is 1 to {MAX_TIMEOUT_SECONDS} whole seconds, not {seconds!r}"
+            )
         self._timeout_seconds = seconds
 
     def request_action(
@@ -132,28 +146,31 @@ class HumanActionHandler:
 
     def _watch(self, action: HumanAction, callbacks: Iterable[Callback]) -> HumanAction:
         with self._lock:
-            self._pending[action.id] = (action, tuple(callbacks))
+            self._pending[action.id].append((action, tuple(callbacks)))
         waiting = background_loop.submit(self._channel.client.asynchronous.wait(action.id))
         waiting.add_done_callback(lambda done: self._heard(action, done))
         return action
 
     def _heard(self, action: HumanAction, done: Future[Outcome]) -> None:
+        error: BaseException | None
         if done.cancelled():
-            return
-        error = done.exception()
+            error = SafeguardsError("the channel was shut down; the action is still open")
+        else:
+            error = done.exception()
         if error is not None:
             logger.error("the outcome of %s cannot be heard: %s", action.id, error)
+            action._give_up(error)
             return
         self._end(action.id, done.result())
 
     def _end(self, action_id: str, outcome: Outcome) -> None:
         """End an action, and call its callbacks, once."""
         with self._lock:
-            action, callbacks = self._pending.pop(action_id, (None, ()))
-        if action is None or not action._end(outcome):
-            return
-        for callback in callbacks:
-            self._callers.submit(_call, callback, action)
+            watched = self._pending.pop(action_id, [])
+        for action, callbacks in watched:
+            if action._end(outcome):
+                for callback in callbacks:
+                    self._callers.submit(_call, callback, action)
 
     def wait_for_action(self, action: HumanAction, timeout: float | None = None) -> ActionStatus:
         """Wait for the outcome, and return it.
@@ -166,9 +183,28 @@ class HumanActionHandler:
         Returns:
             The action's status: PENDING if `timeout` ended the wait. The action is still open
             then, and may be waited for again or cancelled.
+
+        Raises:
+            SafeguardsError: the outcome cannot be heard any more: the key was refused, or the
+                channel was shut down. The action is still open; take it up by its id.
         """
         action._ended.wait(timeout)
+        if action._error is not None and not action.status.is_final:
+            raise action._error
         return action.status
+
+    def _asked(self, question: Question) -> None:
+        with self._lock:
+            for action, _ in self._pending.get(question.approval_id, []):
+                action.questions = (*action.questions, question)
+
+    def answer_action(self, action: HumanAction, answer: str) -> None:
+        """Answer a reviewer's question, which stands in `action.questions`.
+
+        Raises:
+            ConflictError: there is no open question, or it has been decided.
+        """
+        self._channel.client.answer(action.id, answer)
 
     def cancel_action(self, action: HumanAction) -> None:
         """Withdraw an action. Its outcome is CANCELLED, unless somebody was faster.
@@ -199,13 +235,12 @@ class HumanActionHandler:
         if action_id is None:
             raise SafeguardsError("this callback does not carry the outcome of an approval")
         with self._lock:
-            known = self._pending.get(action_id)
-        if known is None:
+            known = [action for action, _ in self._pending.get(action_id, [])]
+        if not known:
             action = HumanAction(self._channel.approval(action_id))
             action._end(outcome)
             return action
         self._end(action_id, outcome)
-        known[0]._ended.wait()
         return known[0]
 
     def shutdown(self) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import re
 import uuid
+from datetime import UTC, datetime, timedelta
 from typing import Literal, get_args
 
 import uuid6
@@ -34,6 +35,12 @@ def is_id(value: str, *prefixes: Prefix) -> bool:
     """Tell whether `value` is a well-formed identifier, of one of `prefixes` if any are given."""
     match = _PATTERN.fullmatch(value)
     return match is not None and (not prefixes or match[1] in prefixes)
+
+
+def made_at(identifier: str) -> datetime:
+    """Return the time in an identifier (RFC 9562 section 5.7), UTC, to the millisecond."""
+    milliseconds = int(identifier.partition("_")[2][:12], 16)
+    return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=min(milliseconds, 2**45))
 
 
 def twin_id(prefix: Prefix, identifier: str) -> str:

@@ -34,6 +34,12 @@ HEARD_LENGTH = 10_000
 
 LONGEST_PAUSE_SECONDS = 5.0
 
+WITHOUT_LONG_POLL = (404, 405, 501)
+"""What an endpoint of somebody else's answers to `/outcomes`."""
+
+REFUSALS = 5
+"""After how many refusals of the key in a row the waiters are told. One may be a proxy's."""
+
 
 class OutcomeListener:
     """Hears outcomes, and wakes whoever waits for them.
@@ -62,6 +68,7 @@ class OutcomeListener:
         self._waiting: dict[str, asyncio.Future[Outcome]] = {}
         self._heard: OrderedDict[str, Outcome] = OrderedDict()
         self._expected: dict[str, datetime | None] = {}
+        self._published: set[str] = set()
         self.is_foreign = False
         """Whether the endpoint cannot long-poll, so that it is asked every `poll_interval`."""
 
@@ -83,9 +90,11 @@ class OutcomeListener:
         try:
             page = await self._transport.get("/outcomes")
             self._cursor = OutcomePage.model_validate(page).cursor
-        except (AuthenticationError, PermissionDeniedError):
-            raise
-        except (ProblemError, ValidationError) as error:
+        except ProblemError as error:
+            if error.status not in WITHOUT_LONG_POLL:
+                raise
+            self.is_foreign = True
+        except ValidationError as error:
             logger.info("%s; asking every %s s", error, self._poll_interval_seconds)
             self.is_foreign = True
 
@@ -111,6 +120,14 @@ class OutcomeListener:
             self._hear(outcome, record_id)
         elif record_id not in self._heard:
             self._expected[record_id] = expires_at
+
+    def expect_publication(self, action_id: str) -> None:
+        """Note what was published over a queue: it may not be known for a while."""
+        self._published.add(action_id)
+
+    def has_arrived(self, action_id: str) -> None:
+        """Note that what was published is known."""
+        self._published.discard(action_id)
 
     async def outcome(self, record_id: str) -> Outcome:
         """Return the outcome of an action or approval, once there is one.
@@ -139,10 +156,15 @@ class OutcomeListener:
             except GatewayUnreachableError:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-            except ProblemError:
+            except ProblemError as error:
+                if isinstance(error, NotFoundError) and record_id in self._published:
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+                    continue
                 self._waiting.pop(record_id, None)
                 raise
             else:
+                self._published.discard(record_id)
                 self._expected.setdefault(record_id, None)
                 return
 
@@ -156,23 +178,27 @@ class OutcomeListener:
 
     async def _follow(self) -> None:
         pause = 0.1
+        refusals = 0
         while True:
             query = {"after": self._cursor or "", "wait": str(WAIT_SECONDS)}
             try:
                 answer = await self._transport.listen("/outcomes", query, WAIT_SECONDS)
-                page = OutcomePage.model_validate(answer)
+                page = OutcomePage.model_validate(_understood(answer))
                 for entry in page.entries:
                     self._take(entry)
                 if page.gap:
                     await self._look_at_all()
                 self._cursor = page.cursor
                 pause = 0.1
+                refusals = 0
                 # Whoever was waiting goes first, then the next poll.
                 await asyncio.sleep(0)
-            except (AuthenticationError, PermissionDeniedError) as error:
-                self._fail(error)
-                return
             except (ProblemError, GatewayUnreachableError, ValidationError) as error:
+                if isinstance(error, AuthenticationError | PermissionDeniedError):
+                    refusals += 1
+                    if refusals >= REFUSALS:
+                        self._fail(error)
+                        return
                 logger.warning("cannot hear outcomes, trying again: %s", error)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
@@ -183,7 +209,9 @@ class OutcomeListener:
             try:
                 await self._look_at_all()
             except (ProblemError, GatewayUnreachableError) as error:
+                # What was decided there is not known: nothing is given up in this round.
                 logger.warning("cannot ask for outcomes, trying again: %s", error)
+                continue
             now = datetime.now(UTC)
             for record_id, expires_at in list(self._expected.items()):
                 if expires_at is not None and now >= expires_at:
@@ -195,6 +223,8 @@ class OutcomeListener:
             try:
                 await self._look(record_id)
             except NotFoundError as error:
+                if record_id in self._published:
+                    continue
                 self._expected.pop(record_id, None)
                 future = self._waiting.pop(record_id, None)
                 if future is not None and not future.done():
@@ -227,6 +257,14 @@ class OutcomeListener:
         for future in waiting.values():
             if not future.done():
                 future.set_exception(error)
+
+
+def _understood(answer: Any) -> Any:
+    """Return a page without the entries of a kind that only newer clients know."""
+    if not isinstance(answer, dict) or not isinstance(answer.get("entries"), list):
+        return answer
+    known = [e for e in answer["entries"] if e.get("type", "outcome") in ("outcome", "question")]
+    return {**answer, "entries": known}
 
 
 def _outcome_in(view: Any, record_id: str) -> Outcome | None:

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +35,10 @@ RESEND_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 """How long after each publication it is asked whether the action is known, before the next."""
 
 
+GIVEN_UP_SECONDS = 24 * 3600
+"""After which the evaluator takes a publication for too old, too."""
+
+
 @dataclass
 class _Unconfirmed:
     """A publication that may have been lost on its way."""
@@ -42,6 +46,7 @@ class _Unconfirmed:
     compact: str
     attempts: int
     look_at: float
+    published_at: float = field(default_factory=time.time)
 
 
 class ActionPublisher:
@@ -124,6 +129,7 @@ class ActionPublisher:
         )
         compact = sign_publication(publication, self._key)
         look_at = time.monotonic() + RESEND_SECONDS[0]
+        self._client.expect_publication(publication.id)
         with self._lock:
             self._unconfirmed[publication.id] = _Unconfirmed(compact, 1, look_at)
         self._send(compact)
@@ -218,6 +224,11 @@ class ActionPublisher:
         try:
             self._client.get(action_id)
         except NotFoundError:
+            if time.time() - self._published_at(action_id) > GIVEN_UP_SECONDS:
+                logger.error("%s was refused, or lost again and again: given up", action_id)
+                with self._lock:
+                    self._unconfirmed.pop(action_id, None)
+                return
             self._again(action_id, send=True)
         except GatewayUnreachableError:
             self._again(action_id, send=False)
@@ -227,6 +238,11 @@ class ActionPublisher:
         else:
             with self._lock:
                 self._unconfirmed.pop(action_id, None)
+
+    def _published_at(self, action_id: str) -> float:
+        with self._lock:
+            entry = self._unconfirmed.get(action_id)
+        return entry.published_at if entry else time.time()
 
     def _again(self, action_id: str, *, send: bool) -> None:
         with self._lock:

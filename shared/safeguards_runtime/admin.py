@@ -32,7 +32,7 @@ from safeguards_runtime.records import (
 from safeguards_runtime.records.api_key import Role, api_key_text, hash_secret
 from safeguards_runtime.records.set_aside import SetAsideStatus
 from safeguards_runtime.reviewers import load_directory
-from safeguards_runtime.settings import ROOT, Settings, load_settings
+from safeguards_runtime.settings import Settings, load_settings
 from safeguards_runtime.store import Store
 from safeguards_runtime.topology import Task
 
@@ -59,7 +59,7 @@ def main() -> None:
 
 def _settings() -> Settings:
     """Return the settings: of the environment, else of the stack that `make run` has started."""
-    return load_settings(env_file=ROOT / ".safeguards" / "stack.env")
+    return load_settings(env_file=load_settings().data_dir / "stack.env")
 
 
 def _with_store(work: Callable[[Store], Coroutine[Any, Any, Any]]) -> Any:
@@ -91,6 +91,10 @@ def create_key(
     """Make an API key for agents or for a reviewer. Its secrets are shown this once."""
     if bool(agent) == bool(reviewer):
         raise typer.BadParameter("give either --agent (once or more) or --reviewer")
+    if reviewer and (signing or owner):
+        raise typer.BadParameter("--signing and --owner go with --agent only")
+    if not all(name.strip() for name in agent or []):
+        raise typer.BadParameter("an agent has a name; '*' is any")
     if reviewer and load_directory(_settings().reviewers_file).get(reviewer) is None:
         raise typer.BadParameter(f"{reviewer!r} is not in the reviewers file")
     shown = _with_store(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -76,6 +77,8 @@ def _misfit(task: str, body: Any) -> str | None:
     for entry in args[0]:
         if not isinstance(entry, str):
             return "a hint names records by strings"
+        if not entry.isascii():
+            return "a hint names records in ASCII"
         if not is_id(entry) and (task != Task.EVALUATE or entry.count(".") != 2):
             return "neither an identifier nor a signed publication"
     return None
@@ -151,8 +154,9 @@ class GuardedChannel(kombu_redis.Channel):
             if handler is None:
                 raise RuntimeError("this process has no place to set messages aside")
             handler(queue, item, reason)
-        except Exception:
-            log.exception("a message could not be set aside and goes back", queue=queue)
+        except Exception as error:
+            log.error("a message cannot be set aside and goes back", queue=queue, error=str(error))
+            time.sleep(1)  # else it would be popped again at once
             with self.conn_or_acquire() as client:
                 client.lpush(destination, item)
 

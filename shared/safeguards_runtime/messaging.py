@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -92,6 +93,7 @@ class HintSender:
         self._waiting: dict[Task, dict[str, None]] = {}
         self._wake = asyncio.Event()
         self._sender: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="safeguards-hints")
 
     def hint(self, service: Service, record_id: str) -> None:
         """Ask a service to look at a record."""
@@ -112,7 +114,8 @@ class HintSender:
             self._wake.clear()
             batches, self._waiting = self._waiting, {}
             try:
-                await asyncio.to_thread(self._send_all, batches)
+                loop = asyncio.get_running_loop()
+                await loop.run_in_executor(self._thread, self._send_all, batches)
             except Exception as error:
                 log.warning("hints were not sent; the agenda will repeat them", error=str(error))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -9,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from safeguards.contracts import Name, TimeoutSeconds, Verdict
+from safeguards.plugins.industry import plain_name
 from safeguards.types import AlertSeverity
 from safeguards_runtime.configuration import ConfigurationModel, load_yaml
 from safeguards_runtime.records.action import Terms
@@ -46,9 +48,11 @@ class Match(ConfigurationModel):
     agent_ids: Globs = ("*",)
 
     def fits(self, agent_id: str, action_type: str) -> bool:
-        """Tell whether an action is meant."""
+        """Tell whether an action is meant, in whatever case and with whatever separators its type
+        is written: `Delete-Patient` is for `*patient*` and `delete_*`."""
+        kind = plain_name(action_type)
         return any(fnmatchcase(agent_id, glob) for glob in self.agent_ids) and any(
-            fnmatchcase(action_type, glob) for glob in self.action_types
+            fnmatchcase(kind, re.sub(r"[\s-]+", "_", glob.casefold())) for glob in self.action_types
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -21,9 +22,16 @@ class Reviewer(ConfigurationModel):
     groups: frozenset[Name]
 
     def is_among(self, names: Collection[str]) -> bool:
-        """Tell whether `names` hold this person, by id, name or mail address, in any case."""
-        own = {name.casefold() for name in (self.id, self.name, self.email) if name}
-        return any(name.strip().casefold() in own for name in names)
+        """Tell whether `names` hold this person, by id, name or mail address, in any spelling."""
+        own = {_folded(name) for name in (self.id, self.name, self.email) if name}
+        return any(_folded(name) in own for name in names)
+
+
+def _folded(name: str) -> str:
+    """Return a name or mail address without what can be written in more than one way."""
+    local, at, domain = name.partition("@")
+    text = unicodedata.normalize("NFKC", local.partition("+")[0] + at + domain if at else name)
+    return "".join(c for c in text.casefold() if c.isalnum() or c == "@")
 
 
 class Directory(ConfigurationModel):

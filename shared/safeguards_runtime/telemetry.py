@@ -20,15 +20,18 @@ def configure_logging(settings: Settings, service: str) -> None:
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    renderer: structlog.typing.Processor
     if settings.log_format == "json":
         structlog.contextvars.bind_contextvars(service=service)
-        renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
+        shared.append(structlog.processors.TimeStamper(fmt="iso", utc=True))
         shared.append(structlog.processors.format_exc_info)
+        renderer = structlog.processors.JSONRenderer()
     else:
-        renderer = structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0)
-        shared = shared[:-1]
+        # Without a time: the supervisor's merged log has one in front of each line.
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=False, pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
+        )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(

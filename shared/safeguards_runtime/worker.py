@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import structlog
 from celery import Celery, bootsteps, signals
+from celery.worker.control import Panel
 from redis.exceptions import RedisError
 
 from safeguards import background_loop
@@ -30,6 +31,12 @@ T = TypeVar("T")
 
 TICK_SECONDS = 0.5
 """How long the clock sleeps at most: an entry made meanwhile may be due earlier than any known."""
+
+WATCHING = frozenset(
+    {"ping", "stats", "active", "active_queues", "registered", "reserved", "scheduled", "report"}
+    | {"conf", "hello", "clock", "query_task", "revoked"}
+)
+"""The remote control commands that only look; the others are not accepted."""
 
 LEASE_AT_ONCE = 500
 """How many entries of the agenda one tick takes."""
@@ -57,6 +64,9 @@ class Worker:
         self.app.steps["worker"].add(_clock_of(self))
         signals.setup_logging.connect(_keep_our_logging, weak=False)
         GuardedChannel.set_aside = staticmethod(self.set_aside)
+        # Whoever may publish to the broker could otherwise switch a worker off by it.
+        for command in set(Panel.data) - WATCHING:
+            del Panel.data[command]
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` on the loop and wait for it, in a thread of the pool. Each of its calls to the
@@ -87,8 +97,8 @@ class Worker:
         claims = {claim_key("set_aside", fingerprint): message.id} if is_publication else {}
         try:
             await self.store.create(set_aside.hold(message, now, claims))
-        except ClaimedError:
-            return
+        except ClaimedError as error:
+            await self.store.apply(error.holder, SetAsideMessage, set_aside.hold_again)
 
     async def tick(self) -> float:
         """Lease what is due and send the hints again. Returns how many seconds to sleep."""

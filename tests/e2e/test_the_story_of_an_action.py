@@ -206,8 +206,7 @@ def test_ask(stack: Stack) -> None:
         eventually(lambda: bool(asked), "the agent hears the question")
         assert asked[0].question == "Is ACME vetted?"
 
-        changed = {**PAYMENT, "payee": "ACME Ltd (vetted)"}
-        approval = agent.answer(action, "Yes, since May", changed)
+        approval = agent.answer(action, "Yes, since May")
         assert approval.version == 2
 
         # What was shown before may no longer be decided.
@@ -215,7 +214,7 @@ def test_ask(stack: Stack) -> None:
         assert (stale.status_code, stale.json()["version"]) == (409, 2)
 
         assert stack.respond(approval.id, "alex", response="approve").status_code == 200
-        assert agent.wait(action, 10).approved_context(changed) == changed
+        assert agent.wait(action, 10).approved_context(PAYMENT) == PAYMENT
 
 
 def test_silence(stack: Stack) -> None:

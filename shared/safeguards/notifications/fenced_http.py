@@ -10,10 +10,11 @@ import asyncio
 import contextlib
 import math
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,9 @@ MAX_RESPONSE_BYTES = 16 * 1024
 
 MAX_RETRY_AFTER_SECONDS = 24 * 3600.0
 """The longest wait that a receiver can ask for."""
+
+# Of their own: a slow name server must not hold up what else runs in threads.
+_LOOK_UPS = ThreadPoolExecutor(16, thread_name_prefix="safeguards-look-up")
 
 _CONNECTIONS = 100
 _KEEP_ALIVE_SECONDS = 60.0
@@ -230,7 +234,8 @@ def _checking_resolver(allow_private: bool) -> AbstractResolver:
         ) -> list[ResolveResult]:
             target = ssrfguard.Target("https", host, port, host)
             policy = _policy(allow_private)
-            answers = await asyncio.to_thread(ssrfguard.resolve, target, policy=policy)
+            look_up = partial(ssrfguard.resolve, target, policy=policy)
+            answers = await asyncio.get_running_loop().run_in_executor(_LOOK_UPS, look_up)
             return [
                 ResolveResult(
                     hostname=host,

@@ -122,20 +122,17 @@ def request(
     claims: dict[str, str] | None = None,
 ) -> Change:
     """Open an approval that an agent asked for directly."""
-    action_type = submission.metadata.get("action_type")
-    if not isinstance(action_type, str) or not action_type:
-        action_type = "request"
     timeout = min(submission.timeout_seconds or terms.timeout_seconds, terms.timeout_seconds)
     approval = Approval(
         id=approval_id,
         agent_id=submission.agent_id,
-        action_type=action_type,
+        action_type=submission.action_type,
         title=submission.title,
         description=submission.description,
         context=submission.metadata,
         digest=content_digest(
             submission.agent_id,
-            action_type,
+            submission.action_type,
             submission.title,
             submission.description,
             submission.metadata,
@@ -333,7 +330,7 @@ def open_question(approval: Approval) -> int | None:
 def answer(
     approval: Approval, submission: AnswerSubmission, now: datetime, position: int | None = None
 ) -> Change | None:
-    """Take the agent's answer to a question; it makes a new version.
+    """Take the agent's answer to a question; it makes a new version, of the same arguments.
 
     Args:
         position: which question; the first open one unless given.
@@ -347,8 +344,7 @@ def answer(
     if position is None:
         position = open_question(approval)
     given = approval.questions[-1 if position is None else position :][:1]
-    same_context = submission.context in (None, approval.context)
-    if given and given[0].answer == submission.answer and same_context:
+    if given and given[0].answer == submission.answer:
         return None
     if approval.outcome is not None:
         raise _already_decided(approval.outcome)
@@ -360,19 +356,13 @@ def answer(
     questions[position] = questions[position].model_copy(
         update={"answer": submission.answer, "answered_at": now}
     )
-    context = approval.context if submission.context is None else submission.context
-    shown = content_digest(
-        approval.agent_id, approval.action_type, approval.title, approval.description, context
-    )
     after = approval.model_copy(
         update={
             "questions": tuple(questions),
-            "context": context,
-            "digest": shown,
             "version": approval.version + 1,
         }
     ).posted(now, Service.NOTIFIER, ANSWERED)
-    detail = {"answer": submission.answer, "version": after.version, "digest": shown}
+    detail = {"answer": submission.answer, "version": after.version}
     return Change(approval, after, "answered", f"agent:{approval.agent_id}", now, detail)
 
 

@@ -49,6 +49,14 @@ def hold(message: SetAsideMessage, now: datetime, claims: Mapping[str, str]) -> 
     return Change(None, message, "set_aside", "worker", now, detail, claims=claims)
 
 
+def hold_again(message: SetAsideMessage | None, now: datetime) -> Change | None:
+    """Note that what was replayed has come back. None if it is held."""
+    if message is None or message.status is not SetAsideStatus.REPLAYED:
+        return None
+    after = message.model_copy(update={"status": SetAsideStatus.HELD})
+    return Change(message, after, "set_aside_again", "worker", now)
+
+
 def settle(message: SetAsideMessage, status: SetAsideStatus, now: datetime) -> Change | None:
     """Note that an operator has replayed or discarded it."""
     if message.status is not SetAsideStatus.HELD:

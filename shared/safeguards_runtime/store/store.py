@@ -11,10 +11,12 @@ from typing import Any, Generic, NamedTuple, TypeVar, cast
 import structlog
 from redis.asyncio import Redis
 from redis.asyncio.connection import BlockingConnectionPool
-from redis.exceptions import NoScriptError
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import NoScriptError, ResponseError
 
 from safeguards.contracts import HistoryView
-from safeguards.errors import SafeguardsError
+from safeguards.errors import ConfigurationError, SafeguardsError
 from safeguards_runtime.records import Change, Record
 from safeguards_runtime.store import encoding
 from safeguards_runtime.topology import LEASE_SECONDS, Service
@@ -113,6 +115,9 @@ class Store:
             socket_connect_timeout=5,
             socket_keepalive=True,
             health_check_interval=25,
+            # Connections go stale when the server restarts. Reads and commits may be repeated: a
+            # commit whose answer was lost finds its record moved on, and looks at it anew.
+            retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 3),
         )
         # redis-py types each reply as a union of all that any protocol may answer.
         self.redis: Any = Redis.from_pool(pool)
@@ -123,6 +128,24 @@ class Store:
     async def close(self) -> None:
         """Close the connections."""
         await self.redis.aclose()
+
+    async def check_durability(self) -> None:
+        """Make sure that the server syncs every write before it answers.
+
+        Raises:
+            ConfigurationError: it does not, so that a decision could be lost. (A server that does
+                not tell is believed, with a warning.)
+        """
+        try:
+            told = await self.redis.config_get("appendonly", "appendfsync")
+        except ResponseError:
+            log.warning("the store does not tell whether it syncs every write: see to it")
+            return
+        found = {_text(name): _text(value) for name, value in told.items()}
+        if found != {"appendonly": "yes", "appendfsync": "always"}:
+            raise ConfigurationError(
+                f"the store must run with `appendonly yes` and `appendfsync always`; it has {found}"
+            )
 
     async def load(self, ids: Sequence[str]) -> tuple[datetime, list[Record | None]]:
         """Return the store's time (UTC) and the records, None where there is none."""
@@ -318,6 +341,10 @@ class Store:
             num=limit,
         )
         return [record_id.decode() for record_id in ids]
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def _judged(

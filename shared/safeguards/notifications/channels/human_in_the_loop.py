@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import Field
 
 from safeguards.client import Safeguards
 from safeguards.configuration import Config, read_config
-from safeguards.contracts import ApprovalView
+from safeguards.contracts import ApprovalView, Question
 from safeguards.errors import ConfigurationError, SafeguardsError
 from safeguards.notifications.channels.base import NotificationChannel
 from safeguards.types import SafetyAlert
@@ -33,6 +34,8 @@ class HumanInTheLoopChannel(NotificationChannel):
 
     def __init__(self) -> None:
         self._client: Safeguards | None = None
+        self.on_question: Callable[[Question], None] | None = None
+        """Called with each question of a reviewer."""
 
     def initialize(self, config: dict[str, Any]) -> None:
         """Take the configuration. Nothing is connected yet.
@@ -52,7 +55,12 @@ class HumanInTheLoopChannel(NotificationChannel):
             self._config.webhook_url,
             self._config.api_key,
             poll_interval_seconds=self._config.poll_interval,
+            on_question=self._asked,
         )
+
+    def _asked(self, question: Question) -> None:
+        if self.on_question is not None:
+            self.on_question(question)
 
     @property
     def client(self) -> Safeguards:

@@ -1,6 +1,6 @@
 """Safeguards for industries."""
 
-from safeguards.plugins.industry.base import IndustrySafeguard
+from safeguards.plugins.industry.base import IndustrySafeguard, plain_name
 from safeguards.plugins.industry.financial import FinancialServicesSafeguard
 from safeguards.plugins.industry.healthcare import HealthcareSafeguard
 
@@ -9,4 +9,10 @@ BUILT_IN: dict[str, type[IndustrySafeguard]] = {
 }
 """The safeguards that come with the library, by the name they have in policies."""
 
-__all__ = ["BUILT_IN", "FinancialServicesSafeguard", "HealthcareSafeguard", "IndustrySafeguard"]
+__all__ = [
+    "BUILT_IN",
+    "FinancialServicesSafeguard",
+    "HealthcareSafeguard",
+    "IndustrySafeguard",
+    "plain_name",
+]
