@@ -9,7 +9,9 @@ import subprocess
 import sys
 
 import httpx2
+from celery import Celery
 
+from safeguards.types import ActionStatus
 from safeguards_runtime.topology import Queue
 from tests.deploy.running import eventually
 from tests.stack import Stack
@@ -102,3 +104,14 @@ def test_one_channel_is_scaled_by_another_worker(stack: Stack) -> None:
     finally:
         worker.terminate()
         assert worker.wait(30) == 0
+
+
+def test_nobody_switches_a_worker_off_through_the_broker(stack: Stack) -> None:
+    """Agents publish to the broker; remote control only looks."""
+    control = Celery(broker=stack.setting("SAFEGUARDS_BROKER_URL"), set_as_current=False).control
+    control.cancel_consumer(Queue.APPROVALS.value)
+    control.shutdown()
+    agent = stack.client()
+    approval = agent.request_approval("trader", "Soon over", {}, timeout_seconds=1)
+    assert agent.wait(approval, 10).status is ActionStatus.TIMED_OUT
+    assert len(control.ping(timeout=2)) == 3

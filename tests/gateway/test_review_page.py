@@ -481,18 +481,18 @@ def test_a_form_without_a_digest_does_not_decide(
 def test_a_page_from_before_the_agents_answer_is_stale(
     stack: Stack, browser: httpx2.Client, mailed: Mailed, agent: httpx2.Client
 ) -> None:
-    """409: the agent has changed its arguments meanwhile; the page that comes back shows the new
-    ones, and its form decides on them."""
+    """409: the agent has said something since; the page that comes back shows it, and its form
+    decides."""
     approval_id, link = mailed()
     old = Page(browser.get(link).text)
     post(browser, link, old.forms["ask"], comments="less?")
-    answer = {"answer": "yes, less", "context": {"amount": "99.00", "payee": "ACME"}}
+    answer = {"answer": "yes, less"}
     assert agent.post(f"/approvals/{approval_id}/answers", json=answer).status_code == 200
     for button, typed in (("approve", {}), ("reject", {"comments": "my words"})):
         response = post(browser, link, old.forms[button], **typed)
         assert response.status_code == 409
     page = Page(response.text)
-    assert ("99.00" in page.words, "yes, less" in page.words) == (True, True)
+    assert "yes, less" in page.words
     assert page.forms["reject"]["comments"] == "my words"
     assert view(stack, approval_id)["status"] == "PENDING"
     post(browser, link, page.forms["approve"])

@@ -319,17 +319,6 @@ def test_the_answer_makes_a_new_version_and_the_old_one_is_stale() -> None:
     assert responded(after, "approve").status is ActionStatus.APPROVED
 
 
-def test_an_answer_may_bring_other_arguments() -> None:
-    """They get a digest of their own, and they are what is approved."""
-    question = responded(asked(), "ask", comments="less?")
-    less = AnswerSubmission(answer="yes", context={"amount": "5.00"})
-    after = done(rules.answer(question, less, at(20)), Approval)
-    assert after.digest != question.digest
-    with pytest.raises(Refusal):
-        respond(after, "approve", digest=question.digest)
-    assert _outcome(responded(after, "approve")).approved_digest == digest({"amount": "5.00"})
-
-
 def test_an_answer_needs_a_question() -> None:
     for open_ in (asked(), answered(responded(asked(), "ask", comments="why?"))):
         with pytest.raises(Refusal) as refused:

@@ -466,6 +466,19 @@ def test_a_publication_under_a_used_id_is_set_aside(
         assert http.get(f"/actions/{first.id}").json()["context"] == {"n": 1}
 
 
+def test_a_publication_that_is_refused_again_is_held_again(
+    stack: Stack, broker: redis.Redis
+) -> None:
+    """It is kept once, however often it comes; and an operator sees it until it is taken in."""
+    known = _known(stack)
+    for _ in range(3):
+        _publish(broker, "is.no.publication")
+    (row,) = _wait_for_held(stack, known, 1)
+    stack.admin("messages", "replay", row["message_id"])
+    eventually(lambda: row["message_id"] in _known(stack), "it is held again")
+    stack.admin("messages", "discard", row["message_id"])
+
+
 def test_a_good_publication_beside_a_bad_one_is_taken_in(
     stack: Stack, broker: redis.Redis, publisher: Key
 ) -> None:
