@@ -222,15 +222,25 @@ class Stack:
 
     def kill(self, name: str) -> None:
         """Kill a service as the machine would: SIGKILL. The supervisor starts it again."""
-        process_id = self.process_id(name)
-        os.kill(process_id, signal.SIGKILL)
-        eventually(lambda: not is_alive(process_id), f"{name} is dead")
+        killed: list[int] = []
+
+        def kill_it() -> bool:
+            # It may have ended by itself since it was found.
+            with contextlib.suppress(ProcessLookupError):
+                process_id = self.process_id(name)
+                os.kill(process_id, signal.SIGKILL)
+                killed.append(process_id)
+            return bool(killed)
+
+        eventually(kill_it, f"{name} is killed")
+        eventually(lambda: not is_alive(killed[0]), f"{name} is dead")
 
     def kill_everything(self) -> None:
         """Kill every process but the supervisor, the Valkey servers among them, at once."""
         children = _children(self.running.process.pid)
         for process_id in children:
-            os.kill(process_id, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process_id, signal.SIGKILL)
         eventually(lambda: not any(map(is_alive, children)), "everything is dead")
 
 

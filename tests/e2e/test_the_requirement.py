@@ -142,7 +142,7 @@ def test_the_built_in_channels(stack: Stack, run: Any, caplog: pytest.LogCapture
     assert sent == {"logging": True, "email": True}
     assert "Over the limit" in caplog.text
     mail = space["smtp"].wait_for()
-    assert mail.recipients == ("admin@yourcompany.com", "security@yourcompany.com")
+    assert set(mail.recipients) == {"admin@yourcompany.com", "security@yourcompany.com"}
 
 
 def test_a_channel_of_ones_own(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
