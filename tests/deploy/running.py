@@ -33,6 +33,8 @@ def is_alive(process_id: int) -> bool:
     stat = Path(f"/proc/{process_id}/stat")
     try:
         return stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    except ProcessLookupError:  # it ended while it was read
+        return False
     except FileNotFoundError:
         return not Path("/proc/self/stat").exists()
 
