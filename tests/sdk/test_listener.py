@@ -126,6 +126,7 @@ def test_what_was_published_is_waited_for_at_once(stack: Stack) -> None:
             assert client.wait(action_id, 20).status is ActionStatus.APPROVED
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_client_made_before_a_fork_serves_the_child(stack: Stack) -> None:
     """The child has connections of its own."""
     client = stack.client()
