@@ -13,7 +13,7 @@ from safeguards.errors import AuthenticationError, ProblemError, SafeguardsError
 from safeguards.human_action import ActionStatus, HumanAction, HumanActionHandler
 from safeguards.notifications.channels import HumanInTheLoopChannel
 from tests.deploy.running import eventually
-from tests.receivers import HttpReceiver
+from tests.receivers import Answer, HttpReceiver
 from tests.stack import Stack
 
 OUTCOME: dict[str, Any] = {
@@ -50,19 +50,22 @@ def test_an_entry_of_a_kind_unknown_here_is_passed_over() -> None:
         assert client.wait("apr_x", 10).status is ActionStatus.APPROVED
 
 
-def test_who_waits_is_told_when_the_key_is_revoked(stack: Stack) -> None:
-    key = stack.create_key("--agent", "asker")
-    channel = HumanInTheLoopChannel()
-    channel.initialize({"webhook_url": stack.api, "api_key": key.api_key})
-    handler = HumanActionHandler(channel)
-    action = handler.request_action("Revoked", "", "asker")
-    stack.admin("keys", "revoke", key.key_id)
-    # What is asked in vain shows it at once; the long poll shows it when it ends.
-    stack.client().cancel(action.id)
-    with pytest.raises(AuthenticationError):
-        handler.cancel_action(action)
-    handler.shutdown()
-    channel.shutdown()
+def test_who_waits_is_told_when_the_key_is_refused() -> None:
+    """A wait ends with the error, and does not go on for ever; one refusal alone is no end."""
+    refused = Answer(401, body=b"{}")
+    with HttpReceiver(default=refused) as gateway:
+        gateway.answer(200, body=page())
+        gateway.answer(200, body=json.dumps({"id": "apr_x"}).encode())
+        channel = HumanInTheLoopChannel()
+        channel.initialize({"webhook_url": gateway.url("/api"), "api_key": "sgk_x"})
+        handler = HumanActionHandler(channel)
+        action = handler.request_action("Refused", "", "asker")
+        with pytest.raises(AuthenticationError):
+            handler.wait_for_action(action, 30)
+        assert action.status is ActionStatus.PENDING
+        assert len(gateway.requests) > 3
+        handler.shutdown()
+        channel.shutdown()
 
 
 def test_who_waits_is_let_go_when_the_channel_is_shut_down(stack: Stack) -> None:
