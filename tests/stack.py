@@ -51,6 +51,7 @@ class Stack:
         default_channels: the channels by which people are asked.
         timeout_seconds: how long they have.
         settings: further `SAFEGUARDS_…` settings, by name.
+        module: what runs the stack.
     """
 
     def __init__(
@@ -60,8 +61,10 @@ class Stack:
         channels: Iterable[str] = ("email", "slack", "webhook"),
         timeout_seconds: int = 60,
         settings: dict[str, str] | None = None,
+        module: str = "deploy.local",
     ) -> None:
         self.folder = folder
+        self._module = module
         self.smtp = SmtpServer()
         self.slack = HttpReceiver()
         self.webhook = HttpReceiver()
@@ -97,7 +100,7 @@ class Stack:
 
     def start(self) -> None:
         """Start what `make run` starts, and wait until it says so."""
-        self.running = Running(["-m", "deploy.local"], self.environment)
+        self.running = Running(["-m", self._module], self.environment)
         self.running.position("Safeguards is running")
 
     def stop(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import threading
@@ -203,7 +204,9 @@ class ActionPublisher:
             # Kombu raises whatever its transport does. The action stays unconfirmed.
             logger.warning("the broker did not take an action, trying again: %s", error)
             with self._lock:
-                self._connection.collapse()
+                broken, self._connection = self._connection, self._connection.clone()
+                with contextlib.suppress(Exception):
+                    broken.release()
 
     def _confirm(self) -> None:
         """Look for each action, and publish it again while it is not known."""

@@ -25,6 +25,7 @@ class Answer:
     Attributes:
         delay: seconds before the answer.
         drop: close the connection instead of answering.
+        cut: close the connection half-way through the answer.
     """
 
     status: int = 200
@@ -32,6 +33,7 @@ class Answer:
     body: bytes = b""
     delay: float = 0
     drop: bool = False
+    cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class ReceivedRequest:
         headers: by their names in lower case.
         connection: the client's port, which tells connections apart.
         received_at: seconds of the monotonic clock.
+        answer: what it is answered with.
     """
 
     method: str
@@ -50,6 +53,7 @@ class ReceivedRequest:
     body: bytes
     connection: int
     received_at: float
+    answer: Answer
 
     @property
     def json(self) -> Any:
@@ -87,9 +91,10 @@ class HttpReceiver:
         body: bytes = b"",
         delay: float = 0,
         drop: bool = False,
+        cut: bool = False,
     ) -> None:
         """Answer one more request so; calls are used up in order."""
-        self._answers.append(Answer(status, headers or {}, body, delay, drop))
+        self._answers.append(Answer(status, headers or {}, body, delay, drop, cut))
 
     def wait_for(
         self, predicate: Callable[[ReceivedRequest], bool] = lambda _: True, timeout: float = 10
@@ -166,11 +171,16 @@ class _HttpConnection(BaseHTTPRequestHandler):
                 body=self.rfile.read(length),
                 connection=self.client_address[1],
                 received_at=time.monotonic(),
+                answer=answer,
             )
         )
         if answer.delay:
             receiver._closing.wait(answer.delay)
         if answer.drop:
+            self.close_connection = True
+            return
+        if answer.cut:
+            self.wfile.write(f"HTTP/1.1 {answer.status}".encode())
             self.close_connection = True
             return
         self.send_response(answer.status)

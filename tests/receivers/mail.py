@@ -7,6 +7,7 @@ import email
 import email.policy
 import ssl
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ class ReceivedMail:
         tls: whether the connection was encrypted.
         username: who signed in, or None.
         connection: the client's port, which tells connections apart.
+        received_at: seconds of the monotonic clock.
+        is_taken: whether the server said so; otherwise it dropped the connection instead.
     """
 
     sender: str
@@ -39,6 +42,8 @@ class ReceivedMail:
     tls: bool = False
     username: str | None = None
     connection: int = 0
+    received_at: float = field(default_factory=time.monotonic)
+    is_taken: bool = True
 
     @property
     def message(self) -> EmailMessage:
@@ -68,7 +73,7 @@ class ReceivedMail:
         return str(part.get_content()).replace("\r\n", "\n")
 
 
-Command = Literal["CONNECT", "MAIL", "RCPT", "DATA"]
+Command = Literal["CONNECT", "MAIL", "RCPT", "DATA", "END"]
 
 
 class SmtpServer:
@@ -121,7 +126,8 @@ class SmtpServer:
     def answer(self, command: Command, *replies: str) -> None:
         """Answer the next uses of `command` so: `451 later`, or `drop`, or `hang`.
 
-        `drop` closes the connection, `hang` never answers. `CONNECT` can only `drop`.
+        `drop` closes the connection, `hang` never answers. `CONNECT` can only `drop`. `END` is
+        after the mail was received: it is kept, whatever is answered.
         """
         self._scripts.setdefault(command, deque()).extend(replies)
 
@@ -213,9 +219,10 @@ class SmtpServer:
             tls=session.ssl is not None or self._tls is not None,
             username=session.auth_data if session.authenticated else None,
             connection=_port(session),
+            is_taken=not self._scripts.get("END"),
         )
         self._collected.add(mail)
-        return "250 OK"
+        return await self._scripted("END", server) or "250 OK"
 
     async def _scripted(self, command: Command, server: SMTP) -> str | None:
         script = self._scripts.get(command)

@@ -1,0 +1,264 @@
+"""One trial: a stack under load, a fault that strikes again and again, and what holds after."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import redis.asyncio
+
+from deploy.valkey import ValkeyServer, free_port
+from safeguards_runtime.store.encoding import agenda_key
+from safeguards_runtime.topology import Queue, Service
+from tests.chaos.chaos_stack import CLOCKS
+from tests.chaos.checker import Invariant, check
+from tests.chaos.journal import Arrived, Journal
+from tests.chaos.load import Load
+from tests.chaos.power import TracedStore
+from tests.chaos.proxy import Proxy
+from tests.chaos.snapshot import take
+from tests.receivers import Answer
+from tests.stack import Stack
+
+CHANNELS = ("email", "webhook")
+SETTLING_SECONDS = 240.0
+SEND_SECONDS = 15
+"""After which the notifier takes a receiver for silent."""
+
+
+@dataclass
+class Scene:
+    """What a fault may break.
+
+    Attributes:
+        stack: the services, and the receivers around them.
+        store: the store's server.
+        broker: the broker's.
+        store_proxy: between the services and the store, where the fault wants one.
+        broker_proxy: likewise.
+        journal: where each fault is written down.
+        chance: the source of all that is random, from the seed.
+        kills: how many processes were killed.
+    """
+
+    stack: Stack
+    store: ValkeyServer
+    broker: ValkeyServer
+    store_proxy: Proxy
+    broker_proxy: Proxy
+    journal: Journal
+    chance: random.Random
+    kills: int = 0
+
+
+Strike = Callable[[Scene], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A kind of fault.
+
+    Attributes:
+        name: for the table.
+        strike: breaks something, and mends it.
+        strikes: how often in a full run.
+        pause_seconds: between two strikes, at random between these.
+        is_proxied: whether the services reach store and broker through proxies.
+        is_traced: whether the store runs under strace.
+        clocks: how many seconds the clocks of services are ahead, by name.
+        around: what goes on beside the load for the whole time.
+    """
+
+    name: str
+    strike: Strike
+    strikes: int
+    pause_seconds: tuple[float, float]
+    is_proxied: bool = False
+    is_traced: bool = False
+    clocks: dict[str, int] = field(default_factory=dict)
+    around: Callable[[Scene], contextlib.AbstractAsyncContextManager[None]] | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a trial found.
+
+    Attributes:
+        actions: how many were accepted under faults.
+        seconds: how long the faults went on.
+        settled_seconds: how long it then took until nothing was left to do.
+        deliveries: how many mails and webhooks were taken.
+        violations: of each invariant, in words.
+    """
+
+    fault: str
+    seed: int
+    strikes: int
+    kills: int
+    actions: int
+    seconds: float
+    settled_seconds: float
+    deliveries: int
+    violations: dict[Invariant, list[str]]
+
+    @property
+    def load(self) -> float:
+        """Actions accepted a second, under faults."""
+        return self.actions / self.seconds
+
+
+async def run(
+    fault: Fault, folder: Path, *, seed: int, rate: float, strikes: int | None = None
+) -> Result:
+    """Run one trial in an empty folder; its journal and the stack's log stay there.
+
+    Args:
+        fault: what is broken.
+        folder: for everything that is written.
+        seed: of the load and of the moments at which the fault strikes.
+        rate: actions a second.
+        strikes: how often; as the fault says unless given.
+    """
+    with Journal(folder / "journal.jsonl") as journal:
+        async with _scene(fault, folder, journal, seed) as scene:
+            stop = asyncio.Event()
+            load = asyncio.create_task(Load(scene.stack, journal, seed).run(rate, stop))
+            started = time.monotonic()
+            async with _around(fault, scene):
+                struck = await _strike(fault, scene, strikes or fault.strikes, load)
+                seconds = time.monotonic() - started
+            stop.set()
+            accepted = await load
+            ended = time.monotonic()
+            await _settle(scene)
+            settled_seconds = time.monotonic() - ended
+            await asyncio.to_thread(scene.stack.stop)
+            _note_arrivals(scene.stack, journal)
+            snapshot = take(scene.store.url, scene.broker.url)
+            (folder / "stack.log").write_text(scene.stack.running.output)
+            return Result(
+                fault=fault.name,
+                seed=seed,
+                strikes=struck,
+                kills=scene.kills,
+                actions=accepted,
+                seconds=seconds,
+                settled_seconds=settled_seconds,
+                deliveries=sum(arrived.is_taken for arrived in journal.of(Arrived)),
+                violations=check(journal, snapshot),
+            )
+
+
+async def _strike(fault: Fault, scene: Scene, strikes: int, load: asyncio.Task[int]) -> int:
+    """Strike at random moments while there is load."""
+    for _ in range(strikes):
+        await asyncio.sleep(scene.chance.uniform(*fault.pause_seconds))
+        if load.done():  # it has failed: awaiting it says how
+            return strikes
+        await fault.strike(scene)
+    await asyncio.sleep(fault.pause_seconds[1])
+    return strikes
+
+
+@contextlib.asynccontextmanager
+async def _around(fault: Fault, scene: Scene) -> AsyncIterator[None]:
+    if fault.around is None:
+        yield
+        return
+    async with fault.around(scene):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _scene(fault: Fault, folder: Path, journal: Journal, seed: int) -> AsyncIterator[Scene]:
+    kind = TracedStore if fault.is_traced else ValkeyServer
+    with kind.store(folder / "store") as store, ValkeyServer.broker(folder / "broker") as broker:
+        async with (
+            Proxy(store.url, free_port()) as store_proxy,
+            Proxy(broker.url, free_port()) as broker_proxy,
+        ):
+            settings = {
+                "SAFEGUARDS_STORE_URL": (store_proxy if fault.is_proxied else store).url,
+                "SAFEGUARDS_BROKER_URL": (broker_proxy if fault.is_proxied else broker).url,
+                "SAFEGUARDS_ALLOW_PRIVATE_WEBHOOKS": "true",
+                CLOCKS: json.dumps(fault.clocks),
+            }
+            stack = Stack(
+                folder,
+                channels=CHANNELS,
+                timeout_seconds=120,
+                settings=settings,
+                module="tests.chaos.chaos_stack",
+            )
+            # The stack's own clients block: they may not hold up the proxies.
+            await asyncio.to_thread(stack.__enter__)
+            try:
+                chance = random.Random(seed)
+                yield Scene(stack, store, broker, store_proxy, broker_proxy, journal, chance)
+            finally:
+                await asyncio.to_thread(stack.__exit__, None, None, None)
+
+
+async def _settle(scene: Scene) -> None:
+    """Wait until nothing is left to do. If it takes too long, the checker says what is left."""
+    deadline = time.monotonic() + SETTLING_SECONDS
+    async with (
+        redis.asyncio.Redis.from_url(scene.store.url) as store,
+        redis.asyncio.Redis.from_url(scene.broker.url) as broker,
+    ):
+        while time.monotonic() < deadline:
+            left = [await store.zcard(agenda_key(service)) for service in Service]
+            left += [await broker.llen(queue.value) for queue in Queue]
+            left.append(await broker.hlen("unacked"))
+            if not any(left):
+                return
+            await asyncio.sleep(0.5)
+
+
+def _note_arrivals(stack: Stack, journal: Journal) -> None:
+    """Write down what came to the receivers."""
+    for mail in stack.smtp.mails:
+        message_id = re.search(r"dlv_[0-9a-f]{32}", str(mail.message["Message-ID"]))
+        found = message_id[0] if message_id else "unknown"
+        journal.add(Arrived(mail.received_at, "email", found, mail.is_taken))
+    for request in stack.webhook.requests:
+        channel = "callback" if request.path.startswith("/callback") else "webhook"
+        answer = request.answer
+        journal.add(
+            Arrived(
+                at=request.received_at,
+                channel=channel,
+                delivery_id=request.headers.get("webhook-id", "unknown"),
+                is_taken=_is_taken(answer),
+                is_refused=answer.status == 410,
+            )
+        )
+
+
+def _is_taken(answer: Answer) -> bool:
+    is_whole = not answer.drop and not answer.cut and answer.delay < SEND_SECONDS
+    return is_whole and 200 <= answer.status < 300
+
+
+def summary(result: Result) -> dict[str, Any]:
+    """Return a result as plain JSON types."""
+    return {
+        "fault": result.fault,
+        "seed": result.seed,
+        "strikes": result.strikes,
+        "kills": result.kills,
+        "actions": result.actions,
+        "seconds": round(result.seconds, 1),
+        "load": round(result.load, 1),
+        "settled_seconds": round(result.settled_seconds, 1),
+        "deliveries": result.deliveries,
+        "violations": {str(name): found for name, found in result.violations.items()},
+    }
