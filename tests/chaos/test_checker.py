@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 from collections.abc import Callable, Iterator
@@ -36,10 +37,11 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-async def healthy(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def healthy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """Let a real stack work for a few seconds, and open its store again."""
     folder = tmp_path_factory.mktemp("healthy")
-    result = await run(Fault("none", nothing, 4, (1.0, 1.0)), folder, seed=3, rate=15)
+    calm = Fault("none", nothing, 4, (1.0, 1.0))
+    result = asyncio.run(run(calm, folder, seed=3, rate=15))
     with ValkeyServer.store(folder / "store") as server:
         yield Run(result, server, read(folder / "journal.jsonl"))
 
@@ -55,8 +57,10 @@ def copied(healthy: Run) -> Iterator[redis.Redis]:
         redis.Redis.from_url(_url(healthy, COPY_DATABASE), decode_responses=True) as copy,
     ):
         copy.flushdb()
-        for key in original.scan_iter(count=1000):
-            original.copy(key, key, destination_db=COPY_DATABASE)
+        with original.pipeline(transaction=False) as pipe:
+            for key in original.scan_iter(count=1000):
+                pipe.copy(key, key, destination_db=COPY_DATABASE)
+            pipe.execute()
         yield copy
 
 
@@ -69,18 +73,21 @@ class Planted:
 
     Attributes:
         store: the copy of the store.
+        broker_url: where the queues would be.
         entries: of the journal; to be changed.
         snapshot: of the store as it was, to find something in.
     """
 
     def __init__(self, healthy: Run, store: Any, folder: Path) -> None:
-        self._healthy, self._folder = healthy, folder
+        self._folder = folder
+        self._store_url = _url(healthy, COPY_DATABASE)
+        self.broker_url = _url(healthy, BROKER_DATABASE)
         self.store = store
         self.entries = list(healthy.entries)
         self.snapshot = self._taken()
 
     def _taken(self) -> Snapshot:
-        return take(_url(self._healthy, COPY_DATABASE), _url(self._healthy, BROKER_DATABASE))
+        return take(self._store_url, self.broker_url)
 
     def violations(self) -> dict[Invariant, list[str]]:
         """Check what has become of it."""
@@ -125,7 +132,8 @@ class Planted:
     @property
     def delivery(self) -> Delivery:
         """One that was sent by mail."""
-        return next(d for d in self.snapshot.deliveries if (d.channel, d.status) == ("email", "SENT"))
+        wanted = ("email", "SENT")
+        return next(d for d in self.snapshot.deliveries if (d.channel, d.status) == wanted)
 
 
 @pytest.fixture
@@ -314,8 +322,7 @@ def orphaned_claim(run: Planted) -> None:
 
 
 def left_on_queue(run: Planted) -> None:
-    options = {**run.store.get_connection_kwargs(), "db": BROKER_DATABASE}
-    with redis.Redis(**options) as broker:
+    with redis.Redis.from_url(run.broker_url) as broker:
         broker.lpush(Queue.NOTIFY.value, "{}")
 
 
@@ -344,7 +351,7 @@ PLANTED = {
 
 @pytest.mark.parametrize(
     ("invariant", "plant"),
-    [pytest.param(i, plant, id=plant.__name__) for i, plants in PLANTED.items() for plant in plants],
+    [pytest.param(i, one, id=one.__name__) for i, plants in PLANTED.items() for one in plants],
 )
 def test_a_planted_violation_is_seen(
     invariant: Invariant, plant: Callable[[Planted], None], planted: Planted
