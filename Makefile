@@ -9,7 +9,7 @@ DEV_READY := $(VENV)/.dev-installed
 COMPILE := $(VENV)/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check format bench lock clean
+.PHONY: help run demo test check format chaos bench lock clean
 
 help:  ## Show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -32,6 +32,9 @@ check: $(DEV_READY)  ## Lint, format, types, and who may import whom
 format: $(DEV_READY)  ## Format the code and mend what the linter can
 	@$(VENV)/bin/ruff check --fix
 	@$(VENV)/bin/ruff format
+
+chaos: $(DEV_READY)  ## Break the running system in every way, and check what is promised
+	@$(VENV)/bin/python -m tests.chaos
 
 bench: $(DEV_READY)  ## Measure throughput and latency
 	@$(VENV)/bin/python -m tests.bench

@@ -45,6 +45,8 @@ def main(
     ]
     if not chosen:
         raise typer.BadParameter("no fault has such a name; there are: " + _names())
+    if folder and folder.exists():
+        raise typer.BadParameter(f"{folder} exists: name a folder that does not")
     with tempfile.TemporaryDirectory(prefix="safeguards-chaos-") as made:
         results = asyncio.run(_run_all(chosen, folder or Path(made), seed, rate, strikes))
     _print_table(results)
@@ -68,7 +70,7 @@ async def _run_all(
             print(f"{fault.name}: not run, since strace is not installed")
             continue
         place = folder / fault.name.replace(" ", "-")
-        place.mkdir(parents=True, exist_ok=True)
+        place.mkdir(parents=True)  # an earlier run's data would be taken for this one's
         result = await run(fault, place, seed=seed, rate=rate, strikes=strikes)
         _print_line(result)
         results.append(result)
