@@ -61,11 +61,13 @@ def plan(
     events = tuple(entry.event for entry in record.owes(Service.NOTIFIER))
     if not events:
         return None
-    deliveries = [
+    made = [
         _delivery(record, event, recipient, now)
         for event in events
         for recipient in _recipients(record, event, routes, directory)
     ]
+    # Two answers that are told of at once are one message: it shows the same version.
+    deliveries = {delivery.id: delivery for delivery in made}.values()
     if isinstance(record, Approval):
         own = approval.told(record, events, len(deliveries), now)
     else:

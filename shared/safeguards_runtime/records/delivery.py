@@ -16,8 +16,9 @@ from safeguards_runtime.topology import HINT_GRACE_SECONDS, Service
 BACKOFF_SECONDS = (5, 30, 120, 600, 1800, 7200, 18000, 36000)
 """How long to wait after each failed attempt; after the last, the delivery is dead."""
 
-SENDING_SECONDS = 60
-"""How long an attempt may take. After that its worker is taken to have died."""
+SENDING_SECONDS = 30
+"""How long an attempt may take, until its end is on record. After that its worker is taken to have
+died."""
 
 
 STARTED = "attempt_started"
