@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 
 import aiohttp
 
+from safeguards.sentinel import for_kombu
+
 
 def http_ok(
     url: str, *, user: str | None = None, password: str = ""
@@ -38,10 +40,16 @@ class WorkerPing:
         # Imported here, since only `make run` with its services needs it.
         from celery import Celery
 
-        self._app = Celery(broker=broker_url, set_as_current=False)
+        url, sentinel_options = for_kombu(broker_url)
+        self._app = Celery(broker=url, set_as_current=False)
         self._app.conf.update(
             broker_connection_timeout=1,
-            broker_transport_options={"max_retries": 1, "interval_start": 0, "socket_timeout": 2},
+            broker_transport_options={
+                "max_retries": 1,
+                "interval_start": 0,
+                "socket_timeout": 2,
+                **sentinel_options,
+            },
         )
 
     def of(self, name: str) -> Callable[[], Awaitable[bool]]:

@@ -10,7 +10,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -92,10 +94,12 @@ class Stack:
             **self._settings,
         }
         self.start()
-        self.agent_key = self.create_key("--agent", "*")
-        self.reviewer_keys = {
-            name: self.create_key("--reviewer", name) for name in ("alex", "sam", "lee")
-        }
+        names = ("alex", "sam", "lee")
+        with ThreadPoolExecutor() as at_once:
+            agent = at_once.submit(self.create_key, "--agent", "*")
+            reviewers = at_once.map(partial(self.create_key, "--reviewer"), names)
+            self.agent_key = agent.result()
+            self.reviewer_keys = dict(zip(names, reviewers, strict=True))
         return self
 
     def start(self) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Annotated, NamedTuple
 
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
 
 from safeguards.contracts import (
     ActionSubmission,
@@ -15,9 +18,10 @@ from safeguards.contracts import (
     OutcomePage,
 )
 from safeguards.identifiers import is_id, new_id, twin_id
-from safeguards_runtime.records import Action, Approval, action, approval
+from safeguards_runtime.records import Action, ApiKey, Approval, action, approval
+from services.gateway.feed import Entry, FeedTail, order
 from services.gateway.idempotency import Claim, IdempotencyKey, create_once
-from services.gateway.keys import AgentKey, must_speak_for
+from services.gateway.keys import Agent, must_speak_for
 from services.gateway.parts import Gateway, Parts
 from services.gateway.problems import Problem, not_found
 from services.gateway.strict_json import StrictRoute
@@ -26,6 +30,9 @@ from services.gateway.waiting import Wait
 router = APIRouter(prefix="/api/v1", tags=["agents"], route_class=StrictRoute)
 
 PAGE_LENGTH = 500
+NDJSON = "application/x-ndjson"
+UNBUFFERED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+"""Headers that keep proxies from holding a stream back."""
 
 
 @router.post("/actions", status_code=202)
@@ -33,15 +40,15 @@ async def submit_action(
     submission: ActionSubmission,
     request: Request,
     response: Response,
-    key: AgentKey,
+    caller: Agent,
     gateway: Gateway,
     idempotency_key: IdempotencyKey = None,
 ) -> ActionView:
     """Submit an action to be judged. It is on disk when this returns."""
+    key, now = caller.key, caller.now
     must_speak_for(key, submission.agent_id)
     action_id = new_id("act")
     claim = await Claim.of(request, key, idempotency_key, action_id)
-    now = await gateway.store.now()
     record, created = await create_once(
         gateway.store,
         Action,
@@ -57,7 +64,7 @@ async def submit_action(
 
 
 @router.get("/actions/{action_id}")
-async def get_action(action_id: str, key: AgentKey, gateway: Gateway, wait: Wait = 0) -> ActionView:
+async def get_action(action_id: str, caller: Agent, gateway: Gateway, wait: Wait = 0) -> ActionView:
     """Return an action; with `wait`, as soon as it has an outcome."""
     if not is_id(action_id, "act"):
         raise not_found("action", action_id)
@@ -65,7 +72,7 @@ async def get_action(action_id: str, key: AgentKey, gateway: Gateway, wait: Wait
     with gateway.feed.subscribed([action_id]) as heard:
         while True:
             view = await _action_view(gateway, action_id)
-            if view is None or not key.speaks_for(view.agent_id):
+            if view is None or not caller.key.speaks_for(view.agent_id):
                 raise not_found("action", action_id)
             if view.status.is_final or not await gateway.feed.more(heard, deadline):
                 return view
@@ -88,16 +95,16 @@ async def request_approval(
     submission: ApprovalSubmission,
     request: Request,
     response: Response,
-    key: AgentKey,
+    caller: Agent,
     gateway: Gateway,
     idempotency_key: IdempotencyKey = None,
 ) -> ApprovalView:
     """Ask people directly, without evaluation. The approval is on disk when this returns."""
+    key, now = caller.key, caller.now
     must_speak_for(key, submission.agent_id)
     approval_id = new_id("apr")
     claim = await Claim.of(request, key, idempotency_key, approval_id)
     terms = gateway.policies.terms_for(submission.agent_id, submission.action_type)
-    now = await gateway.store.now()
     record, created = await create_once(
         gateway.store,
         Approval,
@@ -112,9 +119,14 @@ async def request_approval(
     return record.view()
 
 
-@router.get("/outcomes", response_model=OutcomePage)
+@router.get(
+    "/outcomes",
+    response_model=OutcomePage,
+    responses={200: {"content": {NDJSON: {"schema": {"type": "string"}}}}},
+)
 async def outcomes(
-    key: AgentKey,
+    request: Request,
+    caller: Agent,
     gateway: Gateway,
     after: Annotated[
         str | None, Query(max_length=60, description="The cursor of the page before.")
@@ -125,23 +137,55 @@ async def outcomes(
 
     Without a cursor it returns the cursor of this moment, to begin from. One connection serves
     everything that an agent process waits for.
+
+    With `Accept: application/x-ndjson` the answer goes on for as long as `wait` says, a page a
+    line: the first at once, the others as soon as something happens.
     """
     feed = gateway.feed
     if after is None:
-        return _page([], feed.last, False)
+        return Response(_Page([], feed.last, False).json(), media_type="application/json")
+    try:
+        order(after)
+    except ValueError as error:
+        raise Problem(422, "invalid_cursor", f"after: {error}") from error
+    pages = _pages(feed, caller.key, after, wait)
+    if NDJSON in request.headers.get("accept", ""):
+        lines = (page.json() + "\n" async for page in pages)
+        return StreamingResponse(lines, media_type=NDJSON, headers=UNBUFFERED)
+    async with aclosing(pages):
+        async for page in pages:
+            if page.entries or page.gap:
+                break
+    return Response(page.json(), media_type="application/json")
+
+
+class _Page(NamedTuple):
+    """An OutcomePage. The entries are JSON already, as they were written to the feed."""
+
+    entries: list[Entry]
+    cursor: str
+    gap: bool
+
+    def json(self) -> str:
+        bodies = ",".join(entry.body for entry in self.entries)
+        gap = str(self.gap).lower()
+        return f'{{"entries":[{bodies}],"cursor":"{self.cursor}","gap":{gap}}}'
+
+
+async def _pages(
+    feed: FeedTail, key: ApiKey, cursor: str, wait: float
+) -> AsyncGenerator[_Page, None]:
+    """Yield what there is after `cursor`, then more as soon as there is more, for `wait` seconds.
+
+    The first page and the last may be empty: they bring the cursor on.
+    """
     deadline = asyncio.get_running_loop().time() + wait
     with feed.subscribed(key.agent_ids) as heard:
-        while True:
-            try:
-                entries, cursor, gap = await feed.after(after, key.agent_ids, PAGE_LENGTH)
-            except ValueError as error:
-                raise Problem(422, "invalid_cursor", f"after: {error}") from error
-            if entries or gap or not await gateway.feed.more(heard, deadline):
-                return _page([entry.body for entry in entries], cursor, gap)
-            after = cursor
-
-
-def _page(bodies: list[str], cursor: str, gap: bool) -> Response:
-    """Return an OutcomePage. The bodies are JSON already, as they were written to the feed."""
-    content = f'{{"entries":[{",".join(bodies)}],"cursor":"{cursor}","gap":{str(gap).lower()}}}'
-    return Response(content, media_type="application/json")
+        heard.set()
+        is_in_time = True
+        while is_in_time:
+            is_in_time = await feed.more(heard, deadline)
+            entries, cursor, gap = await feed.after(cursor, key.agent_ids, PAGE_LENGTH)
+            yield _Page(entries, cursor, gap)
+            if len(entries) == PAGE_LENGTH:
+                heard.set()

@@ -68,7 +68,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Put the parts together, and take them apart at the end."""
     settings: Settings = app.state.settings
     hints = HintSender(publisher(make_app(settings)))
-    store = Store(settings.store_url, on_hint=hints.hint)
+    store = Store(settings.store_url, on_hint=hints.hint, replicas=settings.store_replicas)
     templates = Jinja2Templates(directory=HERE / "templates")
     templates.env.filters["visible"] = visible
     feed = FeedTail(store)

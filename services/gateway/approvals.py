@@ -6,7 +6,7 @@ import asyncio
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 
 from safeguards.contracts import (
     AnswerSubmission,
@@ -29,8 +29,9 @@ from safeguards_runtime.records import (
 from safeguards_runtime.records.api_key import Role
 from safeguards_runtime.reviewers import Reviewer
 from safeguards_runtime.store import Store, StoreBusyError
-from safeguards_runtime.store.store import MAX_CONFLICTS
-from services.gateway.keys import AgentKey, Caller, ReviewerOfKey, must_speak_for
+from safeguards_runtime.store.store import MAX_CONFLICTS, ClaimedError, Seen
+from services.gateway.idempotency import Claim, IdempotencyKey
+from services.gateway.keys import Agent, Caller, ReviewerOfKey, Visitor, must_speak_for
 from services.gateway.parts import Gateway, Parts
 from services.gateway.problems import Problem, not_found
 from services.gateway.strict_json import StrictRoute
@@ -44,7 +45,7 @@ router = APIRouter(prefix="/api/v1/approvals", tags=["approvals"], route_class=S
 
 @router.get("")
 async def list_approvals(
-    key: Caller,
+    caller: Caller,
     gateway: Gateway,
     status: ActionStatus | None = None,
     agent_id: Annotated[str | None, Query(max_length=200)] = None,
@@ -52,6 +53,7 @@ async def list_approvals(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> ApprovalPage:
     """List approvals, newest first: an agent's own, or those a reviewer may answer."""
+    key = caller.key
     if cursor is not None and not is_id(cursor, "apr"):
         raise Problem(422, "invalid_cursor", "cursor: use the `cursor` of the page before")
     if key.role is Role.AGENT and agent_id is None and "*" not in key.agent_ids:
@@ -90,52 +92,67 @@ def _may_see(key: ApiKey, reviewer: Reviewer | None, record: Approval) -> bool:
 
 @router.get("/{approval_id}")
 async def get_approval(
-    approval_id: str, key: Caller, gateway: Gateway, wait: Wait = 0
+    approval_id: str, caller: Caller, gateway: Gateway, wait: Wait = 0
 ) -> ApprovalView:
     """Return an approval; with `wait`, as soon as it has an outcome."""
+    record = _visible(gateway, caller, approval_id)
     deadline = asyncio.get_running_loop().time() + wait
     with gateway.feed.subscribed([approval_id]) as heard:
-        while True:
-            record = await _visible(gateway, key, approval_id)
-            if record.status.is_final or not await gateway.feed.more(heard, deadline):
-                return record.view()
+        # What is heard of has changed since: it may have been before this subscribed.
+        heard.set()
+        while not record.status.is_final and await gateway.feed.more(heard, deadline):
+            record = await gateway.store.get(approval_id, Approval) or record
+    return record.view()
 
 
-async def _visible(gateway: Parts, key: ApiKey, approval_id: str) -> Approval:
-    record = None
-    if is_id(approval_id, "apr"):
-        record = await gateway.store.get(approval_id, Approval)
-    if record is None or not _may_see(key, _reviewer_of(key, gateway), record):
+def _visible(gateway: Parts, caller: Visitor, approval_id: str) -> Approval:
+    """Return the approval that the path names.
+
+    Raises:
+        Problem: 404 if there is none that the caller may see.
+    """
+    record, key = caller.named, caller.key
+    if not isinstance(record, Approval) or not _may_see(key, _reviewer_of(key, gateway), record):
         raise not_found("approval", approval_id)
     return record
 
 
 @router.get("/{approval_id}/history")
-async def get_history(approval_id: str, key: Caller, gateway: Gateway) -> list[HistoryView]:
+async def get_history(approval_id: str, caller: Caller, gateway: Gateway) -> list[HistoryView]:
     """Return every step of an approval, each hashed onto the one before."""
-    await _visible(gateway, key, approval_id)
+    _visible(gateway, caller, approval_id)
     return await gateway.store.history(approval_id)
 
 
 @router.post("/{approval_id}/responses")
 async def respond(
-    approval_id: str, submission: ResponseSubmission, reviewer: ReviewerOfKey, gateway: Gateway
+    approval_id: str,
+    submission: ResponseSubmission,
+    caller: Caller,
+    reviewer: ReviewerOfKey,
+    gateway: Gateway,
 ) -> ApprovalView:
     """Answer as the reviewer of this key. When this returns 200 the answer is final, on disk, and
     on its way to the agent."""
-    if not is_id(approval_id, "apr"):
-        raise not_found("approval", approval_id)
-    record = await judged(gateway.store, approval_id, submission, reviewer, "api")
+    seen = (caller.now, caller.named)
+    record = await judged(gateway.store, approval_id, submission, reviewer, "api", seen=seen)
     return record.view()
 
 
 async def judged(
-    store: Store, approval_id: str, submission: ResponseSubmission, reviewer: Reviewer, via: str
+    store: Store,
+    approval_id: str,
+    submission: ResponseSubmission,
+    reviewer: Reviewer,
+    via: str,
+    *,
+    seen: Seen | None = None,
 ) -> Approval:
     """Have one reviewer's response judged by the approval's own rules, and write what follows.
 
     Args:
         via: the way it came in: `api`, `email`.
+        seen: as `Store.apply`.
 
     Raises:
         Refusal: what `approval.respond` raises.
@@ -155,7 +172,7 @@ async def judged(
             now=now,
         )
 
-    record = await store.apply(approval_id, Approval, rule)
+    record = await store.apply(approval_id, Approval, rule, seen=seen)
     if record is None:
         raise not_found("approval", approval_id)
     return record
@@ -163,26 +180,67 @@ async def judged(
 
 @router.post("/{approval_id}/answers")
 async def answer(
-    approval_id: str, submission: AnswerSubmission, key: AgentKey, gateway: Gateway
+    approval_id: str,
+    submission: AnswerSubmission,
+    request: Request,
+    caller: Agent,
+    gateway: Gateway,
+    idempotency_key: IdempotencyKey = None,
 ) -> ApprovalView:
     """Answer a reviewer's question, as the agent. It makes a new version to decide on."""
-    standing = await _visible(gateway, key, approval_id)
+    standing = _visible(gateway, caller, approval_id)
+    claim = await Claim.of(request, caller.key, idempotency_key, approval_id)
+    record = await answered(gateway.store, (caller.now, standing), submission, claim)
+    return record.view()
+
+
+async def answered(
+    store: Store,
+    seen: tuple[datetime, Approval],
+    submission: AnswerSubmission,
+    claim: Claim | None = None,
+) -> Approval:
+    """Write the agent's answer to the question that is the first open one in what it has seen.
+
+    Raises:
+        Refusal: what `approval.answer` raises.
+        Problem: 422 if the idempotency key was used with another body.
+    """
+    _, standing = seen
     position = approval.open_question(standing)
+    claims = claim.claims() if claim else {}
 
     def rule(record: Approval | None, now: datetime) -> Change | None:
-        return approval.answer(record or standing, submission, now, position)
+        return approval.answer(record or standing, submission, now, position, claims)
 
-    record = await gateway.store.apply(approval_id, Approval, rule)
-    return (record or standing).view()
+    try:
+        record = await store.apply(standing.id, Approval, rule, seen=seen)
+    except ClaimedError as error:
+        # It was taken before: the same request may not answer the next question, too.
+        taken = claim.made_before(error.holder) if claim else standing.id
+        record = await store.get(taken, Approval)
+    return record or standing
 
 
 @router.delete("/{approval_id}", status_code=204)
-async def withdraw(approval_id: str, key: AgentKey, gateway: Gateway) -> None:
+async def withdraw(approval_id: str, caller: Agent, gateway: Gateway) -> None:
     """Withdraw an approval, or the action that would need one before it is open."""
     if not is_id(approval_id, "apr"):
         raise not_found("approval", approval_id)
+    await withdrawn(gateway.store, approval_id, caller.key)
+
+
+async def withdrawn(store: Store, approval_id: str, key: ApiKey) -> None:
+    """Withdraw what an agent's key has asked for.
+
+    Raises:
+        Refusal: `already_decided`.
+        Problem: 404 if there is nothing that the key speaks for.
+    """
     for _ in range(MAX_CONFLICTS):
-        now, (asked, source) = await gateway.store.load([approval_id, twin_id("act", approval_id)])
+        # The action first: an approval that is opened in between is then seen, or the action's
+        # change is refused.
+        now, (source, asked) = await store.load([twin_id("act", approval_id), approval_id])
         # A twin that was asked for directly is another matter.
         twin = isinstance(asked, Approval) and asked.action_id in (None, twin_id("act", asked.id))
         record: Record | None = asked if twin else source
@@ -192,6 +250,6 @@ async def withdraw(approval_id: str, key: AgentKey, gateway: Gateway) -> None:
             change = approval.cancel(record, now)
         else:
             change = action.withdraw(record, now)
-        if change is None or (await gateway.store.commit([[change]]))[0] is not None:
+        if change is None or (await store.commit([[change]]))[0] is not None:
             return
     raise StoreBusyError(f"{approval_id} keeps changing")

@@ -78,7 +78,9 @@ class FeedTail:
 
     async def start(self) -> None:
         """Find the feed's end and follow it from there."""
-        newest = await self._store.redis.xrevrange(FEED, count=1)
+        async with self._store.redis.pipeline(transaction=False) as pipe:
+            pipe.xrevrange(FEED, count=1)
+            (newest,) = await self._store.confirmed(pipe)
         if newest:
             self.last = newest[0][0].decode()
         self._before_ring = order(self.last)
@@ -102,9 +104,10 @@ class FeedTail:
     async def _follow(self) -> None:
         while not self._releasing:
             try:
-                replies = await self._store.redis.xread(
-                    {FEED: self.last}, count=SCAN_AT_ONCE, block=BLOCK_MILLISECONDS
-                )
+                # Nobody hears what a failover could undo.
+                async with self._store.redis.pipeline(transaction=False) as pipe:
+                    pipe.xread({FEED: self.last}, count=SCAN_AT_ONCE, block=BLOCK_MILLISECONDS)
+                    (replies,) = await self._store.confirmed(pipe)
             except Exception as error:  # whatever it is, everyone here waits for this
                 log.warning("the feed cannot be followed", error=repr(error))
                 await asyncio.sleep(0.2)
@@ -154,11 +157,11 @@ class FeedTail:
         Returns:
             False when the time is up, or the gateway is about to stop.
         """
-        left = deadline - asyncio.get_running_loop().time()
-        if left <= 0 or self._releasing:
+        if self._releasing or deadline <= asyncio.get_running_loop().time():
             return False
         try:
-            await asyncio.wait_for(heard.wait(), left)
+            async with asyncio.timeout_at(deadline):
+                await heard.wait()
         except TimeoutError:
             return False
         heard.clear()
@@ -195,7 +198,8 @@ class FeedTail:
         gap = await self._is_trimmed(cursor)
         found: list[Entry] = []
         while True:
-            rows = await self._store.redis.xrange(FEED, f"({cursor}", count=SCAN_AT_ONCE)
+            # Only as far as it has been followed: what comes after is not confirmed.
+            rows = await self._store.redis.xrange(FEED, f"({cursor}", self.last, count=SCAN_AT_ONCE)
             for row_cursor, fields in rows:
                 cursor = row_cursor.decode()
                 if EVERY_AGENT in agent_ids or fields[b"a"].decode() in agent_ids:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
@@ -29,11 +30,19 @@ IdempotencyKey = Annotated[
 
 @dataclass(frozen=True)
 class Claim:
-    """What an idempotency key lays hold of: the record to be made, for which body."""
+    """What an idempotency key lays hold of.
+
+    Attributes:
+        key: of the claim in the store.
+        record_id: what the request makes or changes.
+        fingerprint: of its body.
+        request_id: of this very request, which the same one sent again is not.
+    """
 
     key: str
     record_id: str
     fingerprint: str
+    request_id: str
 
     @classmethod
     async def of(
@@ -43,11 +52,27 @@ class Claim:
         if idempotency_key is None:
             return None
         fingerprint = digest(await request.json(), depth=-1)
-        return cls(claim_key(api_key.id, request.url.path, idempotency_key), record_id, fingerprint)
+        key = claim_key(api_key.id, request.url.path, idempotency_key)
+        return cls(key, record_id, fingerprint, secrets.token_hex(8))
 
     def claims(self) -> dict[str, str]:
         """Return what the change writes."""
-        return {self.key: f"{self.record_id} {self.fingerprint}"}
+        return {self.key: f"{self.record_id} {self.fingerprint} {self.request_id}"}
+
+    def made_before(self, holder: str) -> str:
+        """Return what the same request made or changed when it was taken.
+
+        Args:
+            holder: the claim's value.
+
+        Raises:
+            Problem: 422 if the idempotency key was used with another body.
+        """
+        record_id, fingerprint, _ = holder.split(" ")
+        if fingerprint != self.fingerprint:
+            detail = "this Idempotency-Key was used with another body: use a new key"
+            raise Problem(422, "idempotency_key_reused", detail)
+        return record_id
 
 
 async def create_once(
@@ -64,11 +89,7 @@ async def create_once(
     try:
         record, created = await store.create(change(claim.claims() if claim else {}))
     except ClaimedError as error:
-        record_id, _, fingerprint = error.holder.partition(" ")
-        if claim is None or fingerprint != claim.fingerprint:
-            detail = "this Idempotency-Key was used with another body: use a new key"
-            raise Problem(422, "idempotency_key_reused", detail) from error
-        standing = await store.get(record_id, kind)
+        standing = await store.get(claim.made_before(error.holder), kind) if claim else None
         if standing is None:
             raise
         return standing, False

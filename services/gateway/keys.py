@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated
 
-from fastapi import Depends, Security
+from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from safeguards_runtime.records import ApiKey
+from safeguards.identifiers import is_id
+from safeguards_runtime.records import ApiKey, Record
 from safeguards_runtime.records.api_key import Role, parse_api_key
 from safeguards_runtime.reviewers import Reviewer
 from services.gateway.parts import Gateway
@@ -17,35 +20,63 @@ _bearer = HTTPBearer(auto_error=False, description="An API key: `sgk_…`")
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="safeguards"'}
 
 
-async def _caller(
+@dataclass(frozen=True)
+class Visitor:
+    """Who a request is from, and what came from the store by the same round trip.
+
+    Attributes:
+        key: the API key, valid at `now`.
+        now: the store's clock, UTC.
+        named: the approval that the request's path names, as it stood at `now`; None if there is
+            none. Whether the key may see it is for the route to judge.
+    """
+
+    key: ApiKey
+    now: datetime
+    named: Record | None
+
+
+def key_refused() -> Problem:
+    """Return the problem for a key that opens nothing (any more)."""
+    detail = "this API key is unknown or revoked: ask for a new one"
+    return Problem(401, "api_key_invalid", detail, _CHALLENGE)
+
+
+async def _visitor(
+    request: Request,
     gateway: Gateway,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
-) -> ApiKey:
+) -> Visitor:
     if credentials is None:
         detail = "send an API key: `Authorization: Bearer sgk_…`"
         raise Problem(401, "api_key_missing", detail, _CHALLENGE)
     parsed = parse_api_key(credentials.credentials)
-    key = await gateway.store.get(parsed[0], ApiKey) if parsed else None
-    if parsed is None or key is None or not key.opens_with(parsed[1]):
-        detail = "this API key is unknown or revoked: ask for a new one"
-        raise Problem(401, "api_key_invalid", detail, _CHALLENGE)
-    return key
+    if parsed is None:
+        raise key_refused()
+    key_id, secret = parsed
+    name = request.path_params.get("approval_id", "")
+    named = [name] if is_id(name, "apr") else []
+    now, (key, *found) = await gateway.store.load([key_id, *named])
+    if not isinstance(key, ApiKey) or not key.opens_with(secret):
+        raise key_refused()
+    return Visitor(key, now, found[0] if found else None)
 
 
-Caller = Annotated[ApiKey, Depends(_caller)]
+Caller = Annotated[Visitor, Depends(_visitor)]
 
 
-async def _agent(key: Caller) -> ApiKey:
-    if key.role is not Role.AGENT:
+async def _agent(caller: Caller) -> Visitor:
+    if caller.key.role is not Role.AGENT:
         raise Problem(403, "wrong_scope", "this needs an agent's API key; yours is a reviewer's")
-    return key
+    return caller
 
 
-AgentKey = Annotated[ApiKey, Depends(_agent)]
-"""The key of a request that only agents may make."""
+Agent = Annotated[Visitor, Depends(_agent)]
+"""Who sent a request that only agents may make."""
 
 
-async def _reviewer(key: Caller, gateway: Gateway) -> Reviewer:
+async def _reviewer(caller: Caller, gateway: Gateway) -> Reviewer:
+    key = caller.key
     if key.role is not Role.REVIEWER or key.reviewer_id is None:
         raise Problem(403, "wrong_scope", "only a reviewer may answer; yours is an agent's API key")
     reviewer = gateway.directory.get(key.reviewer_id)

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 
 from safeguards.errors import InvalidContentError
 from safeguards_runtime.records import Refusal
-from safeguards_runtime.store import StoreBusyError
+from safeguards_runtime.store import NotReplicatedError, StoreBusyError
 
 log = structlog.get_logger(__name__)
 
@@ -134,6 +134,7 @@ def add_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RedisError)
     @app.exception_handler(StoreBusyError)
+    @app.exception_handler(NotReplicatedError)
     async def store(request: Request, error: Exception) -> Response:
         log.error("the store did not take it", path=request.url.path, error=str(error))
         detail = "the store is not available: send the same request again"

@@ -6,12 +6,13 @@ import asyncio
 import secrets
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import structlog
+from redis.exceptions import RedisError
 
-from safeguards.errors import PermanentDeliveryError, TransientDeliveryError
+from safeguards.errors import PermanentDeliveryError, SafeguardsError, TransientDeliveryError
 from safeguards.notifications.channels.webhook import post_webhook
 from safeguards.notifications.fenced_http import FencedHttp
 from safeguards_runtime.messaging import HintSender
@@ -37,7 +38,7 @@ taken to have died (`delivery.SENDING_SECONDS`)."""
 
 @dataclass(frozen=True, eq=False)
 class _Send:
-    """One attempt that this task has begun, and nobody else."""
+    """One attempt that this task has begun, and nobody else; the delivery as it then stood."""
 
     delivery: Delivery
     source: Action | Approval
@@ -148,8 +149,14 @@ class Notifier:
                 begun[record.id] = _Send(record, source, len(record.attempts) + 1, token)
             return change
 
-        applied = await self._store.apply_all(ids, Delivery, rule, of=Service.NOTIFIER)
-        return [begun[record_id] for record_id in applied.changed if record_id in begun]
+        applied = await self._store.apply_all(
+            ids, Delivery, rule, of=Service.NOTIFIER, known=wanted
+        )
+        return [
+            replace(begun[record_id], delivery=applied.standing[record_id])
+            for record_id in applied.changed
+            if record_id in begun
+        ]
 
     async def _attempt(self, send: _Send) -> _Failure | None:
         """Send once. Returns how it failed, or None."""
@@ -208,7 +215,13 @@ class Notifier:
                     attempt=send.attempt,
                     error=failure.error,
                 )
-        await self._store.apply_all(by_id, Delivery, rule)
+        known = [send.delivery for send in results]
+        try:
+            await self._store.apply_all(by_id, Delivery, rule, known=known)
+        except (RedisError, SafeguardsError) as error:
+            # What else is under way goes on. These are sent again, under the same ids, when their
+            # attempts are taken to have died.
+            log.error("how deliveries ended cannot be written", ids=[*by_id], error=str(error))
 
 
 def _unchanged(record: Delivery, now: datetime) -> Change | None:

@@ -199,15 +199,26 @@ class AsyncSafeguards:
         approval_id = twin_id("apr", record_id) if is_id(record_id, "act") else record_id
         await self._transport.delete(f"/approvals/{approval_id}")
 
-    async def answer(self, handle: Handle, answer: str) -> ApprovalView:
-        """Answer a reviewer's question. It makes a new version, of the same arguments.
+    async def answer(
+        self, handle: Handle, answer: str, *, idempotency_key: str | None = None
+    ) -> ApprovalView:
+        """Answer a reviewer's question, the first open one. It makes a new version, of the same
+        arguments.
+
+        Args:
+            handle: what `submit` or `request_approval` returned, or its id.
+            answer: the agent's own words.
+            idempotency_key: the same key is taken once, and so answers one question only; a fresh
+                one unless given.
 
         Raises:
             ConflictError: there is no open question, or it has been decided.
         """
         record_id = handle if isinstance(handle, str) else handle.id
         body = {"answer": answer}
-        view = await self._transport.post(f"/approvals/{twin_id('apr', record_id)}/answers", body)
+        path = f"/approvals/{twin_id('apr', record_id)}/answers"
+        key = idempotency_key or new_id("apr")
+        view = await self._transport.post(path, body, idempotency_key=key)
         return ApprovalView.model_validate(view)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -65,7 +66,7 @@ class OutcomeListener:
         self._starting = asyncio.Lock()
         self._cursor: str | None = None
         self._task: asyncio.Task[None] | None = None
-        self._waiting: dict[str, asyncio.Future[Outcome]] = {}
+        self._waiting: defaultdict[str, set[asyncio.Future[Outcome]]] = defaultdict(set)
         self._heard: OrderedDict[str, Outcome] = OrderedDict()
         self._expected: dict[str, datetime | None] = {}
         self._published: set[str] = set()
@@ -103,8 +104,9 @@ class OutcomeListener:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        for future in self._waiting.values():
-            future.cancel()
+        for waiters in self._waiting.values():
+            for waiter in waiters:
+                waiter.cancel()
 
     def expect(
         self, record_id: str, outcome: Outcome | None, expires_at: datetime | None = None
@@ -138,14 +140,26 @@ class OutcomeListener:
         """
         if record_id in self._heard:
             return self._heard[record_id]
-        future = self._waiting.get(record_id)
-        if future is None:
-            future = asyncio.get_running_loop().create_future()
-            self._waiting[record_id] = future
-        await self.start()
-        if record_id not in self._expected and not future.done():
-            await self._look_unreached(record_id)
-        return await asyncio.shield(future)
+        # Awaited as it is: each wrapper around it would be a turn of the loop later.
+        waiter: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._waiting[record_id].add(waiter)
+        try:
+            await self.start()
+            if record_id not in self._expected and not waiter.done():
+                await self._look_unreached(record_id)
+            return await waiter
+        finally:
+            self._leave(record_id, waiter)
+
+    def _leave(self, record_id: str, waiter: asyncio.Future[Outcome]) -> None:
+        waiters = self._waiting.get(record_id, set())
+        waiters.discard(waiter)
+        if not waiters:
+            self._waiting.pop(record_id, None)
+
+    def _wake(self, record_id: str) -> list[asyncio.Future[Outcome]]:
+        """Return who waits for a record, and wait for it no longer."""
+        return [waiter for waiter in self._waiting.pop(record_id, ()) if not waiter.done()]
 
     async def _look_unreached(self, record_id: str) -> None:
         """Look at a record that this process did not ask for itself, until it has been seen."""
@@ -161,7 +175,6 @@ class OutcomeListener:
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
                     continue
-                self._waiting.pop(record_id, None)
                 raise
             else:
                 self._published.discard(record_id)
@@ -182,17 +195,13 @@ class OutcomeListener:
         while True:
             query = {"after": self._cursor or "", "wait": str(WAIT_SECONDS)}
             try:
-                answer = await self._transport.listen("/outcomes", query, WAIT_SECONDS)
-                page = OutcomePage.model_validate(_understood(answer))
-                for entry in page.entries:
-                    self._take(entry)
-                if page.gap:
-                    await self._look_at_all()
-                self._cursor = page.cursor
-                pause = 0.1
-                refusals = 0
-                # Whoever was waiting goes first, then the next poll.
-                await asyncio.sleep(0)
+                pages = self._transport.stream("/outcomes", query, WAIT_SECONDS)
+                async with aclosing(pages):
+                    async for answer in pages:
+                        await self._read(OutcomePage.model_validate(_understood(answer)))
+                        pause = 0.1
+                        refusals = 0
+                        await asyncio.sleep(0)  # whoever was waiting goes first
             except (ProblemError, GatewayUnreachableError, ValidationError) as error:
                 if isinstance(error, AuthenticationError | PermissionDeniedError):
                     refusals += 1
@@ -202,6 +211,13 @@ class OutcomeListener:
                 logger.warning("cannot hear outcomes, trying again: %s", error)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    async def _read(self, page: OutcomePage) -> None:
+        for entry in page.entries:
+            self._take(entry)
+        if page.gap:
+            await self._look_at_all()
+        self._cursor = page.cursor
 
     async def _poll(self) -> None:
         while True:
@@ -226,9 +242,8 @@ class OutcomeListener:
                 if record_id in self._published:
                     continue
                 self._expected.pop(record_id, None)
-                future = self._waiting.pop(record_id, None)
-                if future is not None and not future.done():
-                    future.set_exception(error)
+                for waiter in self._wake(record_id):
+                    waiter.set_exception(error)
 
     def _take(self, entry: Outcome | Question) -> None:
         if isinstance(entry, Outcome):
@@ -246,17 +261,15 @@ class OutcomeListener:
                 continue
             self._heard[record_id] = outcome
             self._expected.pop(record_id, None)
-            future = self._waiting.pop(record_id, None)
-            if future is not None and not future.done():
-                future.set_result(outcome)
+            for waiter in self._wake(record_id):
+                waiter.set_result(outcome)
         while len(self._heard) > HEARD_LENGTH:
             self._heard.popitem(last=False)
 
     def _fail(self, error: SafeguardsError) -> None:
-        waiting, self._waiting = self._waiting, {}
-        for future in waiting.values():
-            if not future.done():
-                future.set_exception(error)
+        for record_id in list(self._waiting):
+            for waiter in self._wake(record_id):
+                waiter.set_exception(error)
 
 
 def _understood(answer: Any) -> Any:

@@ -26,6 +26,7 @@ from safeguards.errors import (
 )
 from safeguards.identifiers import new_id
 from safeguards.publication import Publication, sign_publication
+from safeguards.sentinel import for_kombu
 
 logger = logging.getLogger("safeguards.publisher")
 
@@ -57,7 +58,7 @@ class ActionPublisher:
     gateway knows the action. May be used from any number of threads.
 
     Args:
-        broker_url: the broker's.
+        broker_url: the broker's, as the services have it.
         signing_key: an Ed25519 private key as a JWK (`safeguards-admin keys create --signing`),
             or the path of a file that holds one.
         client: the gateway, which confirms, and by which outcomes are waited for.
@@ -70,10 +71,10 @@ class ActionPublisher:
             from kombu import Connection
         except ImportError as error:
             raise MissingExtraError("ActionPublisher", "publisher") from error
+        url, sentinel_options = for_kombu(broker_url)
+        options = {"max_retries": 1, "socket_timeout": 10, "socket_keepalive": True}
         self._connection = Connection(
-            broker_url,
-            connect_timeout=5,
-            transport_options={"max_retries": 1, "socket_timeout": 10, "socket_keepalive": True},
+            url, connect_timeout=5, transport_options={**options, **sentinel_options}
         )
         self._key = _read_key(signing_key)
         self._client = client

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 import httpx2
@@ -40,6 +41,8 @@ AT_ONCE = 32
 """How many requests are under way at once, beside the one that listens."""
 
 REPEATABLE = (429, 502, 503, 504)
+
+NDJSON = "application/x-ndjson"
 
 
 class Transport:
@@ -85,6 +88,38 @@ class Transport:
     async def listen(self, path: str, query: Mapping[str, str], seconds: float) -> Any:
         """Return the JSON of one long poll, that may take `seconds`. One attempt."""
         return await self._once("GET", path, query=query, seconds=seconds + 10)
+
+    async def stream(
+        self, path: str, query: Mapping[str, str], seconds: float
+    ) -> AsyncGenerator[Any, None]:
+        """Yield the JSON of each line of one answer, as it comes. One attempt.
+
+        Args:
+            path: under the base.
+            query: its query.
+            seconds: how long the answer may take, and so each line. One that comes whole, from an
+                endpoint that does not stream, is a line.
+        """
+        headers = {"Accept": NDJSON, "Accept-Encoding": "identity"}
+        timeout = httpx2.Timeout(10.0, read=seconds + 10)
+        url = self._base_url + path
+        try:
+            async with self._open().stream(
+                "GET", url, params=query, headers=headers, timeout=timeout
+            ) as response:
+                if not (response.is_success and _is_ndjson(response)):
+                    await response.aread()
+                    yield _content(response)
+                    return
+                begun = bytearray()
+                async for chunk in response.aiter_bytes():
+                    *ends, rest = chunk.split(b"\n")
+                    for end in ends:
+                        yield json.loads(bytes(begun + end))
+                        begun.clear()
+                    begun += rest
+        except (httpx2.TransportError, OSError) as error:
+            raise self._unreachable(error) from error
 
     async def post(
         self, path: str, body: dict[str, Any], *, idempotency_key: str | None = None
@@ -132,13 +167,25 @@ class Transport:
                 method, url, json=body, params=query, headers=headers, timeout=seconds
             )
         except (httpx2.TransportError, OSError) as error:
-            reason = str(error) or type(error).__name__
-            raise GatewayUnreachableError(f"{self._base_url} did not answer: {reason}") from error
-        content = _json(response)
-        if response.is_success:
-            return content
-        problem = content if isinstance(content, dict) else {"title": response.reason_phrase}
-        raise ERROR_OF_STATUS.get(response.status_code, ProblemError)(response.status_code, problem)
+            raise self._unreachable(error) from error
+        return _content(response)
+
+    def _unreachable(self, error: Exception) -> GatewayUnreachableError:
+        reason = str(error) or type(error).__name__
+        return GatewayUnreachableError(f"{self._base_url} did not answer: {reason}")
+
+
+def _is_ndjson(response: httpx2.Response) -> bool:
+    return str(response.headers.get("Content-Type", "")).startswith(NDJSON)
+
+
+def _content(response: httpx2.Response) -> Any:
+    """Return the JSON of a whole response, or raise the error that it tells of."""
+    content = _json(response)
+    if response.is_success:
+        return content
+    problem = content if isinstance(content, dict) else {"title": response.reason_phrase}
+    raise ERROR_OF_STATUS.get(response.status_code, ProblemError)(response.status_code, problem)
 
 
 def _json(response: httpx2.Response) -> Any:

@@ -13,7 +13,6 @@ from typing import Annotated, Any
 
 import typer
 from joserfc.jwk import OKPKey
-from kombu import Connection
 from redis.exceptions import RedisError
 
 from safeguards.errors import SafeguardsError
@@ -64,7 +63,8 @@ def _settings() -> Settings:
 
 def _with_store(work: Callable[[Store], Coroutine[Any, Any, Any]]) -> Any:
     async def run() -> Any:
-        store = Store(_settings().store_url)
+        settings = _settings()
+        store = Store(settings.store_url, replicas=settings.store_replicas)
         try:
             return await work(store)
         finally:
@@ -229,7 +229,7 @@ def _republish(record: SetAsideMessage) -> None:
         finally:
             celery.close()
         return
-    with Connection(settings.broker_url) as connection:
+    with make_app(settings).connection_for_write() as connection:
         channel = connection.default_channel
         if not hasattr(channel, "client"):
             raise SafeguardsError("only a Redis or Valkey broker takes a message back as it was")

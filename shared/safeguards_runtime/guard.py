@@ -10,12 +10,14 @@ import base64
 import binascii
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
 from kombu.transport import redis as kombu_redis
 from kombu.utils.encoding import bytes_to_str
+from redis import exceptions as redis_errors
 
 from safeguards.identifiers import is_id
 from safeguards_runtime.topology import IDS_PER_HINT, QUEUE_OF, Queue, Task
@@ -123,6 +125,19 @@ class GuardedChannel(kombu_redis.Channel):
 
     set_aside: SetAside | None = None
     """Set once for the process by the worker."""
+
+    @contextmanager
+    def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:
+        """Give a client of the broker. Follows `kombu.transport.redis.Channel`, 5.7.
+
+        A message that was in hand when the connection broke is acknowledged, or given back, on a
+        channel that Kombu has taken apart. That must fail as a broken connection does: anything
+        else ends the worker. The broker gives such a message to somebody else in time.
+        """
+        if client is None and (self.connection is None or self.connection.client is None):
+            raise redis_errors.ConnectionError("the connection of this channel is gone")
+        with super().conn_or_acquire(client) as acquired:
+            yield acquired
 
     def _brpop_read(self, **options: Any) -> bool:
         """Read one popped item. Follows `kombu.transport.redis.Channel._brpop_read`, 5.7."""

@@ -12,7 +12,9 @@ import structlog
 from celery import Celery
 from kombu import Exchange
 from kombu import Queue as KombuQueue
+from kombu.transport import TRANSPORT_ALIASES
 
+from safeguards.sentinel import for_kombu
 from safeguards_runtime.settings import Settings
 from safeguards_runtime.store.encoding import chunked
 from safeguards_runtime.topology import IDS_PER_HINT, LOOKS_AT, QUEUE_OF, Queue, Service, Task
@@ -28,16 +30,21 @@ TRANSPORTS = {
 }
 """The transport by the broker URL's scheme; others use Kombu's own, without the guard."""
 
+# When a connection breaks, Kombu goes on to the next sentinel by the scheme of its URL alone: the
+# guard would be lost with the transport that was named.
+TRANSPORT_ALIASES["sentinel"] = TRANSPORTS["sentinel"]
+
 MAX_WAITING_HINTS = 20_000
 """How many hints wait for an absent broker. The agenda brings back what goes over."""
 
 
 def make_app(settings: Settings) -> Celery:
     """Return a Celery application on the broker of `settings`, without tasks."""
+    url, sentinel_options = for_kombu(settings.broker_url)
     app = Celery("safeguards", set_as_current=False)
     app.conf.update(
-        broker_url=settings.broker_url,
-        broker_transport=TRANSPORTS.get(urlsplit(settings.broker_url).scheme),
+        broker_url=url,
+        broker_transport=TRANSPORTS.get(urlsplit(url).scheme),
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_connection_timeout=4,
@@ -55,6 +62,7 @@ def make_app(settings: Settings) -> Celery:
             "max_retries": 1,
             "interval_start": 0,
             "interval_step": 0.2,
+            **sentinel_options,
         },
         task_serializer="json",
         accept_content=["json"],

@@ -5,17 +5,31 @@ from __future__ import annotations
 import difflib
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from safeguards.errors import ConfigurationError
+from safeguards.sentinel import SCHEME, SentinelUrl
 
 ROOT = Path(__file__).parents[2]
 """The checkout, where the shipped configuration files stand."""
 
 PREFIX = "SAFEGUARDS_"
+
+
+def _checked(url: str) -> str:
+    """Return the URL as it is, once it has been read if it names sentinels."""
+    if url.startswith(SCHEME):
+        try:
+            SentinelUrl.parse(url)
+        except ConfigurationError as error:
+            raise ValueError(str(error)) from None
+    return url
+
+
+ServerUrl = Annotated[str, AfterValidator(_checked)]
 
 
 class Settings(BaseSettings):
@@ -26,11 +40,19 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
-    store_url: str = "redis://127.0.0.1:6379/0"
-    """The store: Valkey or Redis with `appendonly yes` and `appendfsync always`."""
+    store_url: ServerUrl = "redis://127.0.0.1:6379/0"
+    """The store: Valkey or Redis with `appendonly yes` and `appendfsync always`. Behind Sentinel:
+    sentinel://:password@host:26379,host:26379/0?master=NAME (`safeguards.sentinel`)."""
 
-    broker_url: str = "redis://127.0.0.1:6380/0"
-    """The broker: redis://, sentinel:// or amqp://. Carries hints only, and may forget them."""
+    store_replicas: int = Field(0, ge=0)
+    """How many replicas must have what is read or written before it is answered. As many as the
+    store has: then no failover loses anything, and while one is away nothing is answered (503).
+    One less goes on without one and still loses nothing when the master dies; but when the master
+    only stalls, or hands over without `SENTINEL FAILOVER … COORDINATED`, it can."""
+
+    broker_url: ServerUrl = "redis://127.0.0.1:6380/0"
+    """The broker: redis://, sentinel:// as above or amqp://. Carries hints only, and may forget
+    them."""
 
     public_url: str = "http://127.0.0.1:8000"
     """Where people reach the gateway: the base of the links in messages."""

@@ -60,7 +60,11 @@ class Worker:
         self.service = service
         self.app: Celery = make_app(self.settings)
         self.hints = HintSender(publisher(self.app))
-        self.store = Store(self.settings.store_url, on_hint=self.hints.hint)
+        self.store = Store(
+            self.settings.store_url,
+            on_hint=self.hints.hint,
+            replicas=self.settings.store_replicas,
+        )
         self.app.steps["worker"].add(_clock_of(self))
         signals.setup_logging.connect(_keep_our_logging, weak=False)
         GuardedChannel.set_aside = staticmethod(self.set_aside)

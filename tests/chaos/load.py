@@ -11,9 +11,9 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import httpx2
 
@@ -117,7 +117,7 @@ class Load:
         Returns:
             How many were accepted while it was not told to stop.
         """
-        async with self._clients(), asyncio.TaskGroup() as actions:
+        async with asyncio.TaskGroup() as actions:
             number, started = 0, time.monotonic()
             tasks: list[asyncio.Task[None]] = []
             while not stop.is_set():
@@ -131,10 +131,12 @@ class Load:
             await self._until_feed_has_told()
             return accepted
 
-    @contextlib.asynccontextmanager
-    async def _clients(self) -> AsyncIterator[None]:
+    async def __aenter__(self) -> Self:
+        """Connect."""
         keys = self._stack.reviewer_keys
-        signing = self._stack.create_key("--agent", AGENT, "--signing")
+        # What blocks may not hold up the proxies, which run on this loop.
+        create_key = self._stack.create_key
+        signing = await asyncio.to_thread(create_key, "--agent", AGENT, "--signing")
         self._people = {name: self._http(keys[name].api_key) for name in REVIEWERS}
         self._listening = self._http(self._stack.agent_key.api_key)
         self._agent = AsyncSafeguards(self._stack.api, self._stack.agent_key.api_key)
@@ -145,16 +147,22 @@ class Load:
         )
         page = (await self._listening.get("/outcomes")).json()
         self._cursor: str = page["cursor"]
-        following = asyncio.create_task(self._follow_feed())
-        try:
-            yield
-        finally:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
-            await asyncio.to_thread(self._publisher.close)
-            await self._agent.aclose()
-            for client in (*self._people.values(), self._listening):
-                await client.aclose()
+        self._following = asyncio.create_task(self._follow_feed())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Disconnect."""
+        self._following.cancel()
+        await asyncio.gather(self._following, return_exceptions=True)
+        await asyncio.to_thread(self._publisher.close)
+        await self._agent.aclose()
+        for client in (*self._people.values(), self._listening):
+            await client.aclose()
 
     def _http(self, api_key: str) -> httpx2.AsyncClient:
         limits = httpx2.Limits(max_connections=100, max_keepalive_connections=100)

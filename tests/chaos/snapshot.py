@@ -10,7 +10,14 @@ import redis
 from safeguards.contracts import HistoryView, Outcome, OutcomePage, Question
 from safeguards.identifiers import is_id
 from safeguards_runtime.records import Action, Approval, Delivery, Record
-from safeguards_runtime.store.encoding import FEED, agenda_key, decode, index_key, record_key
+from safeguards_runtime.store.encoding import (
+    CONFIRMED,
+    FEED,
+    agenda_key,
+    decode,
+    index_key,
+    record_key,
+)
 from safeguards_runtime.topology import Queue, Service
 
 AGENDAS = {agenda_key(service): service for service in Service}
@@ -82,6 +89,8 @@ def _read(store: Any, key: str, snapshot: Snapshot) -> None:
         snapshot.feed = list(page.entries)
     elif key.startswith(CLAIM):
         snapshot.claims[key] = (store.get(key) or b"").decode()
+    elif key == CONFIRMED:
+        return
     elif is_id(key.removeprefix(RECORD)):
         _read_record(store, key.removeprefix(RECORD), snapshot)
     else:

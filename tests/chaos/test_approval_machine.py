@@ -15,8 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, TypeVar
 
 import hypothesis
 import pytest
@@ -65,8 +64,7 @@ from safeguards_runtime.store import Store
 from safeguards_runtime.store.encoding import FEED, agenda_key, decode, index_key, record_key
 from safeguards_runtime.topology import Service
 from services.approval_tracker.advancing import advance
-from services.gateway.approvals import answer, judged, withdraw
-from services.gateway.parts import Parts
+from services.gateway.approvals import answered, judged, withdrawn
 from services.gateway.problems import Problem, not_found
 from services.notifier.planning import Route, plan
 from tests.chaos import approval_model as model
@@ -224,14 +222,22 @@ class SteppedStore(Store):
 # --- what is tested -----------------------------------------------------------------------------
 
 
+async def answer(store: Store, approval_id: str, submission: AnswerSubmission) -> None:
+    """Answer as the agent does: the first open question of what it has just seen."""
+    now, (standing,) = await store.load([approval_id])
+    if not isinstance(standing, Approval):
+        raise not_found("approval", approval_id)
+    await answered(store, (now, standing), submission)
+
+
 @dataclass(frozen=True)
 class Product:
     """The parts under test. The tests that show that the machine can fail put in broken ones."""
 
     store: type[SteppedStore] = SteppedStore
     respond: Callable[[Store, str, ResponseSubmission, Reviewer, str], Awaitable[Any]] = judged
-    answer: Callable[[str, AnswerSubmission, ApiKey, Parts], Awaitable[Any]] = answer
-    withdraw: Callable[[str, ApiKey, Parts], Awaitable[None]] = withdraw
+    answer: Callable[[Store, str, AnswerSubmission], Awaitable[Any]] = answer
+    withdraw: Callable[[Store, str, ApiKey], Awaitable[None]] = withdrawn
     advance: Callable[[Store, Sequence[str]], Coroutine[Any, Any, None]] = advance
     plan: Callable[..., tuple[Change, ...] | None] = plan
 
@@ -303,7 +309,6 @@ async def perform(product: Product, store: SteppedStore, case: Case, operation: 
 async def _performed(
     product: Product, store: SteppedStore, case: Case, operation: Operation
 ) -> None:
-    parts = cast(Parts, SimpleNamespace(store=store))
     match operation:
         case Respond():
             digests = {"right": shown_digest(case.state.setup), "wrong": "0" * 64}
@@ -321,9 +326,9 @@ async def _performed(
             await product.respond(store, case.approval_id, submission, reviewer, "api")
         case Answer():
             said = AnswerSubmission(answer=operation.text)
-            await product.answer(case.approval_id, said, KEY, parts)
+            await product.answer(store, case.approval_id, said)
         case Withdraw():
-            await product.withdraw(case.approval_id, KEY, parts)
+            await product.withdraw(store, case.approval_id, KEY)
         case Track():
             await product.advance(store, case.ids(operation))
         case Plan():
@@ -991,24 +996,22 @@ async def _leaving_actions_open(store: Store, ids: Sequence[str]) -> None:
     await store.apply_all(approvals, Approval, approval.time_out, of=Service.TRACKER)
 
 
-async def _answering_in_place(
-    approval_id: str, submission: AnswerSubmission, key: ApiKey, gateway: Parts
-) -> None:
+async def _answering_in_place(store: Store, approval_id: str, submission: AnswerSubmission) -> None:
     def rule(record: Approval | None, now: datetime) -> Change | None:
         if record is None:
             raise not_found("approval", approval_id)
         change = approval.answer(record, submission, now)
         return change and replace(change, after=with_(change.after, version=record.version))
 
-    await gateway.store.apply(approval_id, Approval, rule)
+    await store.apply(approval_id, Approval, rule)
 
 
-async def _withdrawing_what_is_decided(approval_id: str, key: ApiKey, gateway: Parts) -> None:
+async def _withdrawing_what_is_decided(store: Store, approval_id: str, key: ApiKey) -> None:
     def rule(record: Approval | None, now: datetime) -> Change | None:
         return approval.cancel(with_(record, outcome=None), now) if record else None
 
-    if await gateway.store.apply(approval_id, Approval, rule) is None:
-        await withdraw(approval_id, key, gateway)
+    if await store.apply(approval_id, Approval, rule) is None:
+        await withdrawn(store, approval_id, key)
 
 
 def _forgetting_somebody(*arguments: Any) -> tuple[Change, ...] | None:
@@ -1031,7 +1034,7 @@ class _Blind(SteppedStore):
 class _Stubborn(SteppedStore):
     """Compares; but if the record has moved on, it writes what it has judged all the same."""
 
-    async def apply(self, record_id: str, kind: Any, rule: Any) -> Any:
+    async def apply(self, record_id: str, kind: Any, rule: Any, *, seen: Any = None) -> Any:
         change: Change | None = None
         while True:
             now, (record,) = await self.load([record_id])

@@ -92,6 +92,7 @@ def test_a_power_cut_takes_what_was_not_synced(tmp_path: Path, appendfsync: str)
     """With `always`, as the store runs, nothing; with `everysec` something that was confirmed:
     so the cut is one."""
     with TracedStore.store(tmp_path) as store, redis.Redis.from_url(store.url) as client:
+        assert isinstance(store, TracedStore)
         client.config_set("appendfsync", appendfsync)
         acknowledged = _written_until_cut(store)
         store.start()

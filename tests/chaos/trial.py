@@ -24,6 +24,7 @@ from tests.chaos.journal import Arrived, Journal
 from tests.chaos.load import Load
 from tests.chaos.power import TracedStore
 from tests.chaos.proxy import Proxy
+from tests.chaos.sentinels import SentinelGroup
 from tests.chaos.snapshot import take
 from tests.receivers import Answer
 from tests.stack import Stack
@@ -40,8 +41,9 @@ class Scene:
 
     Attributes:
         stack: the services, and the receivers around them.
-        store: the store's server.
-        broker: the broker's.
+        server: the store's server, where there is one.
+        group: the store's servers behind sentinels, where the fault wants them.
+        broker: the broker's server.
         store_proxy: between the services and the store, where the fault wants one.
         broker_proxy: likewise.
         journal: where each fault is written down.
@@ -50,13 +52,19 @@ class Scene:
     """
 
     stack: Stack
-    store: ValkeyServer
+    server: ValkeyServer
+    group: SentinelGroup | None
     broker: ValkeyServer
     store_proxy: Proxy
     broker_proxy: Proxy
     journal: Journal
     chance: random.Random
     kills: int = 0
+
+    @property
+    def store(self) -> ValkeyServer:
+        """The store's server, or its master at this moment."""
+        return self.group.master() if self.group else self.server
 
 
 Strike = Callable[[Scene], Awaitable[None]]
@@ -73,6 +81,7 @@ class Fault:
         pause_seconds: between two strikes, at random between these.
         is_proxied: whether the services reach store and broker through proxies.
         is_traced: whether the store runs under strace.
+        is_replicated: whether the store is a master and two replicas behind three sentinels.
         clocks: how many seconds the clocks of services are ahead, by name.
         around: what goes on beside the load for the whole time.
     """
@@ -83,6 +92,7 @@ class Fault:
     pause_seconds: tuple[float, float]
     is_proxied: bool = False
     is_traced: bool = False
+    is_replicated: bool = False
     clocks: dict[str, int] = field(default_factory=dict)
     around: Callable[[Scene], contextlib.AbstractAsyncContextManager[None]] | None = None
 
@@ -129,14 +139,16 @@ async def run(
     """
     with Journal(folder / "journal.jsonl") as journal:
         async with _scene(fault, folder, journal, seed) as scene:
-            stop = asyncio.Event()
-            load = asyncio.create_task(Load(scene.stack, journal, seed).run(rate, stop))
-            started = time.monotonic()
-            async with _around(fault, scene):
-                struck = await _strike(fault, scene, strikes or fault.strikes, load)
-                seconds = time.monotonic() - started
-            stop.set()
-            accepted = await load
+            async with Load(scene.stack, journal, seed) as load:
+                stop = asyncio.Event()
+                started = time.monotonic()
+                async with asyncio.TaskGroup() as both:
+                    running = both.create_task(load.run(rate, stop))
+                    async with _around(fault, scene):
+                        await _strike(fault, scene, strikes or fault.strikes)
+                    seconds = time.monotonic() - started
+                    stop.set()
+                accepted = running.result()
             ended = time.monotonic()
             await _settle(scene)
             settled_seconds = time.monotonic() - ended
@@ -147,7 +159,7 @@ async def run(
             return Result(
                 fault=fault.name,
                 seed=seed,
-                strikes=struck,
+                strikes=strikes or fault.strikes,
                 kills=scene.kills,
                 actions=accepted,
                 seconds=seconds,
@@ -157,15 +169,12 @@ async def run(
             )
 
 
-async def _strike(fault: Fault, scene: Scene, strikes: int, load: asyncio.Task[int]) -> int:
-    """Strike at random moments while there is load."""
+async def _strike(fault: Fault, scene: Scene, strikes: int) -> None:
+    """Strike at random moments."""
     for _ in range(strikes):
         await asyncio.sleep(scene.chance.uniform(*fault.pause_seconds))
-        if load.done():  # it has failed: awaiting it says how
-            return strikes
         await fault.strike(scene)
     await asyncio.sleep(fault.pause_seconds[1])
-    return strikes
 
 
 @contextlib.asynccontextmanager
@@ -179,18 +188,28 @@ async def _around(fault: Fault, scene: Scene) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def _scene(fault: Fault, folder: Path, journal: Journal, seed: int) -> AsyncIterator[Scene]:
-    kind = TracedStore if fault.is_traced else ValkeyServer
-    with kind.store(folder / "store") as store, ValkeyServer.broker(folder / "broker") as broker:
+    with contextlib.ExitStack() as servers:
+        group = servers.enter_context(SentinelGroup(folder)) if fault.is_replicated else None
+        kind = TracedStore if fault.is_traced else ValkeyServer
+        server = group.master() if group else servers.enter_context(kind.store(folder / "store"))
+        broker = servers.enter_context(ValkeyServer.broker(folder / "broker"))
         async with (
-            Proxy(store.url, free_port()) as store_proxy,
+            Proxy(server.url, free_port()) as store_proxy,
             Proxy(broker.url, free_port()) as broker_proxy,
         ):
             settings = {
-                "SAFEGUARDS_STORE_URL": (store_proxy if fault.is_proxied else store).url,
+                "SAFEGUARDS_STORE_URL": (store_proxy if fault.is_proxied else server).url,
                 "SAFEGUARDS_BROKER_URL": (broker_proxy if fault.is_proxied else broker).url,
                 "SAFEGUARDS_ALLOW_PRIVATE_WEBHOOKS": "true",
                 CLOCKS: json.dumps(fault.clocks),
             }
+            if group:
+                # Both, since the sentinels may promote either: with one of two, a failover to the
+                # one that lagged lost two accepted actions of 3,600 here.
+                settings |= {
+                    "SAFEGUARDS_STORE_URL": group.url(),
+                    "SAFEGUARDS_STORE_REPLICAS": "2",
+                }
             stack = Stack(
                 folder,
                 channels=CHANNELS,
@@ -202,7 +221,8 @@ async def _scene(fault: Fault, folder: Path, journal: Journal, seed: int) -> Asy
             await asyncio.to_thread(stack.__enter__)
             try:
                 chance = random.Random(seed)
-                yield Scene(stack, store, broker, store_proxy, broker_proxy, journal, chance)
+                servers_and_proxies = (server, group, broker, store_proxy, broker_proxy)
+                yield Scene(stack, *servers_and_proxies, journal, chance)
             finally:
                 await asyncio.to_thread(stack.__exit__, None, None, None)
 

@@ -328,12 +328,20 @@ def open_question(approval: Approval) -> int | None:
 
 
 def answer(
-    approval: Approval, submission: AnswerSubmission, now: datetime, position: int | None = None
+    approval: Approval,
+    submission: AnswerSubmission,
+    now: datetime,
+    position: int | None = None,
+    claims: Mapping[str, str] | None = None,
 ) -> Change | None:
     """Take the agent's answer to a question; it makes a new version, of the same arguments.
 
     Args:
+        approval: as it stands in the store.
+        submission: what the agent sent.
+        now: the store's clock, UTC.
         position: which question; the first open one unless given.
+        claims: the idempotency key, if any.
 
     Returns:
         The change; None if this question has been given this very answer (a repeat).
@@ -363,7 +371,8 @@ def answer(
         }
     ).posted(now, Service.NOTIFIER, ANSWERED)
     detail = {"answer": submission.answer, "version": after.version}
-    return Change(approval, after, "answered", f"agent:{approval.agent_id}", now, detail)
+    actor = f"agent:{approval.agent_id}"
+    return Change(approval, after, "answered", actor, now, detail, claims=claims or {})
 
 
 def time_out(approval: Approval, now: datetime) -> Change | None:

@@ -18,6 +18,10 @@ FEED = "sg:feed"
 FEED_LENGTH = 100_000
 """How many entries the feed keeps. Whoever comes later asks for the record itself."""
 
+CONFIRMED = "sg:confirmed"
+"""Written after what must be on the replicas, since WAIT asks only for what was written before it
+on the same connection. Its value says nothing."""
+
 CLAIM_SECONDS = 24 * 3600
 """How long an idempotency key is remembered."""
 

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import structlog
-from redis.asyncio import Redis
-from redis.asyncio.connection import BlockingConnectionPool
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError
 
 from safeguards.contracts import HistoryView
-from safeguards.errors import ConfigurationError, SafeguardsError
+from safeguards.errors import SafeguardsError
 from safeguards_runtime.records import Change, Record
 from safeguards_runtime.store import encoding
+from safeguards_runtime.store.connection import check_durability, connect, execute, raised
 from safeguards_runtime.topology import LEASE_SECONDS, Service
 
 log = structlog.get_logger(__name__)
@@ -26,6 +23,9 @@ log = structlog.get_logger(__name__)
 R = TypeVar("R", bound=Record)
 Rule = Callable[[R | None, datetime], Change | None]
 """Judges a record as it stands, at the store's time. May raise `Refusal`."""
+
+Seen = tuple[datetime, Record | None]
+"""A record (None if there was none) as it was seen at a moment of the store's clock."""
 
 OnHint = Callable[[Service, str], None]
 """Called for each service that a change makes work for, with the record's id."""
@@ -58,31 +58,27 @@ class _Script:
         self._sha: str | None = None
 
     async def run_all(
-        self, redis: Any, calls: Sequence[tuple[int, Sequence[encoding.Word]]]
+        self, redis: Any, calls: Sequence[tuple[int, Sequence[encoding.Word]]], replicas: int = 0
     ) -> list[Any]:
         """Run the script once for each (number of keys, keys and arguments), in one round trip."""
         if self._sha is None:
             self._sha = await redis.script_load(self._source)
-        replies = await self._pipelined(redis, calls)
+        replies = await self._pipelined(redis, calls, replicas)
         unknown = [at for at, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if unknown:
             await redis.script_load(self._source)
-            again = await self._pipelined(redis, [calls[at] for at in unknown])
+            again = await self._pipelined(redis, [calls[at] for at in unknown], replicas)
             for at, reply in zip(unknown, again, strict=True):
                 replies[at] = reply
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise reply
-        return replies
+        return raised(replies)
 
     async def _pipelined(
-        self, redis: Any, calls: Sequence[tuple[int, Sequence[encoding.Word]]]
+        self, redis: Any, calls: Sequence[tuple[int, Sequence[encoding.Word]]], replicas: int
     ) -> list[Any]:
         async with redis.pipeline(transaction=False) as pipe:
             for keys, words in calls:
                 pipe.evalsha(self._sha, keys, *words)
-            replies: list[Any] = await pipe.execute(raise_on_error=False)
-            return replies
+            return await execute(pipe, replicas)
 
 
 class Applied(NamedTuple, Generic[R]):
@@ -99,29 +95,25 @@ class Store:
     """The store, from one event loop.
 
     Args:
-        url: redis://, rediss:// or unix://.
+        url: redis://, rediss://, unix:// or sentinel://.
         on_hint: called after each change that makes work for a service.
         max_connections: how many round trips may be under way at once.
+        replicas: how many must have what is written or read before it is returned here. Then
+            nothing that anybody was told of is undone by a failover to one of them.
     """
 
     def __init__(
-        self, url: str, *, on_hint: OnHint | None = None, max_connections: int = 32
+        self,
+        url: str,
+        *,
+        on_hint: OnHint | None = None,
+        max_connections: int = 32,
+        replicas: int = 0,
     ) -> None:
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=max_connections,
-            timeout=10,
-            socket_timeout=10,
-            socket_connect_timeout=5,
-            socket_keepalive=True,
-            health_check_interval=25,
-            # Connections go stale when the server restarts. Reads and commits may be repeated: a
-            # commit whose answer was lost finds its record moved on, and looks at it anew.
-            retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 3),
-        )
         # redis-py types each reply as a union of all that any protocol may answer.
-        self.redis: Any = Redis.from_pool(pool)
+        self.redis: Any = connect(url, max_connections)
         self._on_hint = on_hint
+        self._replicas = replicas
         self._commit_script = _Script("commit")
         self._lease_script = _Script("lease")
 
@@ -130,30 +122,35 @@ class Store:
         await self.redis.aclose()
 
     async def check_durability(self) -> None:
-        """Make sure that the server syncs every write before it answers.
+        """Make sure that the server, and each that may take its place, syncs every write before it
+        answers.
 
         Raises:
             ConfigurationError: it does not, so that a decision could be lost. (A server that does
                 not tell is believed, with a warning.)
         """
-        try:
-            told = await self.redis.config_get("appendonly", "appendfsync")
-        except ResponseError:
-            log.warning("the store does not tell whether it syncs every write: see to it")
-            return
-        found = {_text(name): _text(value) for name, value in told.items()}
-        if found != {"appendonly": "yes", "appendfsync": "always"}:
-            raise ConfigurationError(
-                f"the store must run with `appendonly yes` and `appendfsync always`; it has {found}"
-            )
+        await check_durability(self.redis)
+
+    async def confirmed(self, pipe: Any) -> list[Any]:
+        """Run a pipeline; return its replies once the replicas have all that they tell of.
+
+        Raises:
+            NotReplicatedError: too few of them have it.
+        """
+        return raised(await execute(pipe, self._replicas))
 
     async def load(self, ids: Sequence[str]) -> tuple[datetime, list[Record | None]]:
-        """Return the store's time (UTC) and the records, None where there is none."""
+        """Return the store's time (UTC) and the records, None where there is none.
+
+        Raises:
+            NotReplicatedError: too few replicas have them as they stand. So whatever is judged or
+                told of a record is of one that lasts.
+        """
         async with self.redis.pipeline(transaction=False) as pipe:
             pipe.time()
             for record_id in ids:
                 pipe.hmget(encoding.record_key(record_id), ["r", "b"])
-            now, *rows = await pipe.execute()
+            now, *rows = await (self.confirmed(pipe) if ids else pipe.execute())
         decoded = [
             encoding.decode(record_id, row[0], row[1])
             for record_id, row in zip(ids, rows, strict=True)
@@ -177,10 +174,13 @@ class Store:
 
         Raises:
             ClaimedError: where a claim is held by another; the others are written.
+            NotReplicatedError: some may be written, but could be lost.
         """
+        if not transactions:
+            return []
         encoded = [encoding.encode(changes) for changes in transactions]
         calls = [(0, words) for words, _ in encoded]
-        replies = await self._commit_script.run_all(self.redis, calls)
+        replies = await self._commit_script.run_all(self.redis, calls, self._replicas)
         results: list[list[Record] | None] = []
         claimed: ClaimedError | None = None
         for changes, (_, records), reply in zip(transactions, encoded, replies, strict=True):
@@ -218,8 +218,16 @@ class Store:
             raise StoreBusyError(f"{change.after.id} was neither written nor found")
         return standing, False
 
-    async def apply(self, record_id: str, kind: type[R], rule: Rule[R]) -> R | None:
+    async def apply(
+        self, record_id: str, kind: type[R], rule: Rule[R], *, seen: Seen | None = None
+    ) -> R | None:
         """Judge one record by `rule` and write the change; again if it has moved on meanwhile.
+
+        Args:
+            record_id: the record.
+            kind: what it must be.
+            rule: called at least once.
+            seen: the record as just loaded, to spare loading it.
 
         Returns:
             The record after the change, or as it stands if the rule wants none; None if there
@@ -230,7 +238,8 @@ class Store:
             StoreBusyError: after 30 conflicts.
         """
         for attempt in range(MAX_CONFLICTS):
-            now, (record,) = await self.load([record_id])
+            now, record = seen or await self._seen(record_id)
+            seen = None
             standing = record if isinstance(record, kind) else None
             change = rule(standing, now)
             if change is None:
@@ -241,6 +250,10 @@ class Store:
             await asyncio.sleep(0.001 * attempt)
         raise StoreBusyError(f"{record_id} keeps changing")
 
+    async def _seen(self, record_id: str) -> Seen:
+        now, (record,) = await self.load([record_id])
+        return now, record
+
     async def apply_all(
         self,
         ids: Iterable[str],
@@ -248,6 +261,7 @@ class Store:
         rule: Callable[[R, datetime], Change | tuple[Change, ...] | None],
         *,
         of: Service | None = None,
+        known: Iterable[Record] = (),
     ) -> Applied[R]:
         """Judge many records by one rule, in few round trips. One that errs does not stop others.
 
@@ -258,6 +272,8 @@ class Store:
                 None.
             of: the service whose agenda brought them. What is not changed is put back there as
                 the record says it is due; an id without a record is taken off.
+            known: some of them as they were a moment ago, so that they need not be loaded. If one
+                has moved on since, it is loaded and judged anew.
 
         Returns:
             The records as they now stand, and which of them this call changed.
@@ -265,11 +281,13 @@ class Store:
         standing: dict[str, R] = {}
         changed: set[str] = set()
         pending = list(dict.fromkeys(ids))
+        at_hand = {record.id: record for record in known}
         for attempt in range(MAX_CONFLICTS):
             if not pending:
                 break
             await asyncio.sleep(0.001 * attempt)
-            now, loaded = await self.load(pending)
+            now, loaded = await self._completed(pending, at_hand)
+            at_hand = {}
             transactions: list[tuple[Change, ...]] = []
             unchanged: list[Record] = []
             for record in loaded:
@@ -296,6 +314,14 @@ class Store:
             log.warning("records keep changing", ids=pending)
         return Applied(standing, frozenset(changed))
 
+    async def _completed(
+        self, ids: Sequence[str], at_hand: Mapping[str, Record]
+    ) -> tuple[datetime, list[Record | None]]:
+        """Return the store's time and the records: those at hand, the others loaded."""
+        now, loaded = await self.load([i for i in ids if i not in at_hand])
+        rest = iter(loaded)
+        return now, [at_hand[i] if i in at_hand else next(rest) for i in ids]
+
     async def _settle(
         self, records: Sequence[Record], missing: Sequence[str], of: Service, now: datetime
     ) -> None:
@@ -319,7 +345,9 @@ class Store:
 
     async def history(self, record_id: str) -> list[HistoryView]:
         """Return every step of a record, the first one first; empty if there is none."""
-        fields = await self.redis.hgetall(encoding.record_key(record_id))
+        async with self.redis.pipeline(transaction=False) as pipe:
+            pipe.hgetall(encoding.record_key(record_id))
+            (fields,) = await self.confirmed(pipe)
         lines = [
             HistoryView.model_validate_json(value)
             for name, value in fields.items()
@@ -341,10 +369,6 @@ class Store:
             num=limit,
         )
         return [record_id.decode() for record_id in ids]
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value
 
 
 def _judged(

@@ -1,0 +1,131 @@
+"""Work for the services, written to the store by the project's own rules."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import cast
+
+from safeguards.contracts import ActionSubmission, ApprovalSubmission
+from safeguards.identifiers import new_id
+from safeguards.types import AlertSeverity
+from safeguards_runtime.records import Action, Approval, Change, Delivery, Record
+from safeguards_runtime.records import action as action_rules
+from safeguards_runtime.records import approval as approval_rules
+from safeguards_runtime.records.action import Terms
+from safeguards_runtime.reviewers import Directory
+from safeguards_runtime.store import Store
+from safeguards_runtime.store.encoding import agenda_key
+from safeguards_runtime.topology import HINT_GRACE_SECONDS, Service
+from services.notifier.planning import Route, plan
+from tests.bench.measurement import until
+from tests.bench.sides import AGENT_ID, CONTEXT, TITLE
+from tests.stack import REVIEWERS
+
+ALLOWED = {"amount": "250.00", "description": "Office supplies"}
+"""The context of a transaction that the shipped policy allows, after its safeguard has looked."""
+
+KEY_ID = new_id("key")
+AT_ONCE = 250
+
+ROUTES = {
+    "webhook": Route("webhook", "place", AlertSeverity.INFO),
+    "slow": Route("webhook", "place", AlertSeverity.INFO),
+    "email": Route("email", "person", AlertSeverity.INFO),
+}
+DIRECTORY = Directory.model_validate(REVIEWERS)
+
+
+async def deliveries(store: Store, number: int, channel: str) -> list[str]:
+    """Plan `number` deliveries (or a few more) of approvals just asked for; return their ids.
+
+    Returns at the very moment at which they were planned, as it stands in their records: from then
+    on the agenda gives the hints five seconds before it repeats them, as it does in life.
+    """
+    planned_at = await _soon(store, number)
+    planned: list[str] = []
+    while len(planned) < number:
+        several = range(min(AT_ONCE, number - len(planned)))
+        asked = await _commit(store, [(request(channel, planned_at),) for _ in several])
+        plans = [plan(cast(Approval, record), ROUTES, DIRECTORY, planned_at) for record in asked]
+        written = await store.commit([changes for changes in plans if changes])
+        for records in written:
+            planned += [record.id for record in records or () if isinstance(record, Delivery)]
+    await _until(store, planned_at)
+    return planned
+
+
+async def actions(store: Store, number: int) -> list[str]:
+    """Write `number` actions that wait for their verdict; return their ids.
+
+    As `deliveries`, it returns at the moment at which they were submitted by their records.
+    """
+    submitted_at = await _soon(store, number)
+    submission = ActionSubmission(agent_id=AGENT_ID, action_type="transaction", context=ALLOWED)
+    written: list[str] = []
+    while len(written) < number:
+        changes = [
+            action_rules.submit(
+                new_id("act"), submission, key_id=KEY_ID, owner=None, now=submitted_at
+            )
+            for _ in range(min(AT_ONCE, number - len(written)))
+        ]
+        written += [record.id for record in await _commit(store, [(each,) for each in changes])]
+    await _until(store, submitted_at)
+    return written
+
+
+def request(channel: str, now: datetime) -> Change:
+    """Ask for an approval of which reviewers are told through one channel."""
+    submission = ApprovalSubmission(agent_id=AGENT_ID, title=TITLE, metadata=CONTEXT)
+    terms = Terms(
+        groups=("reviewers",),
+        channels=(channel,),
+        timeout_seconds=3600,
+        on_timeout="reject",
+        editable=("*",),
+    )
+    return approval_rules.request(
+        new_id("apr"), submission, terms, key_id=KEY_ID, owner=None, now=now
+    )
+
+
+async def _commit(store: Store, transactions: Sequence[Sequence[Change]]) -> list[Record]:
+    """Write new records; return them as stored."""
+    written = await store.commit(transactions)
+    return [record for records in written for record in records or ()]
+
+
+async def _soon(store: Store, number: int) -> datetime:
+    """Return a moment by which `number` records will have been written."""
+    return await store.now() + timedelta(seconds=0.1 + 0.002 * number)
+
+
+async def _until(store: Store, moment: datetime) -> None:
+    left = (moment - await store.now()).total_seconds()
+    if left < -HINT_GRACE_SECONDS:  # the agenda has sent hints itself
+        raise RuntimeError(f"the machine is too busy: the work was written {-left:.1f} s late")
+    await asyncio.sleep(max(0.0, left))
+
+
+async def all_allowed(store: Store, ids: Sequence[str]) -> bool:
+    """Tell whether each of these actions was allowed."""
+    _, records = await store.load(ids)
+    return all(
+        isinstance(record, Action) and record.outcome is not None and record.outcome.status.allows
+        for record in records
+    )
+
+
+async def told(store: Store) -> float:
+    """Wait until nothing is left for the notifier to do; return how many seconds that took."""
+    agenda = agenda_key(Service.NOTIFIER)
+
+    async def is_empty() -> bool:
+        return not await store.redis.zcard(agenda)
+
+    begun_at = time.perf_counter()
+    await until(is_empty, "everybody is told")
+    return time.perf_counter() - begun_at
