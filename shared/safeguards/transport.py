@@ -111,14 +111,17 @@ class Transport:
                     await response.aread()
                     yield _content(response)
                     return
-                begun = bytearray()
+                begun, lines = bytearray(), 0
                 async for chunk in response.aiter_bytes():
                     *ends, rest = chunk.split(b"\n")
                     for end in ends:
                         yield json.loads(bytes(begun + end))
                         begun.clear()
+                        lines += 1
                     begun += rest
-        except (httpx2.TransportError, OSError) as error:
+                if not lines:
+                    raise ValueError("its answer was empty")
+        except (httpx2.TransportError, OSError, ValueError) as error:
             raise self._unreachable(error) from error
 
     async def post(

@@ -9,6 +9,7 @@ from uuid import uuid4
 import httpx2
 import pytest
 
+from tests.gateway.conftest import Asking
 from tests.stack import Stack
 
 BODIES: dict[str, dict[str, Any]] = {
@@ -120,3 +121,22 @@ def test_the_record_is_replayed_as_it_stands(stack: Stack, agent: httpx2.Client)
     assert stack.respond(made["id"], response="reject", comments="no").status_code == 200
     again = post(agent, "/request-approval", key).json()
     assert (again["status"], again["outcome"]["comments"]) == ("REJECTED", "no")
+
+
+def test_an_answer_that_is_sent_again_answers_no_other_question(
+    stack: Stack, agent: httpx2.Client, ask: Asking
+) -> None:
+    """With an Idempotency-Key: its reply was lost, and two questions were open."""
+    approval_id = ask()["id"]
+    for reviewer, question in (("alex", "why?"), ("sam", "for whom?")):
+        assert stack.respond(approval_id, reviewer, response="ask", comments=question).is_success
+    url, headers = f"/approvals/{approval_id}/answers", {"Idempotency-Key": uuid4().hex}
+    for _ in range(2):
+        answered = agent.post(url, json={"answer": "the offices"}, headers=headers)
+        assert answered.status_code == 200, answered.text
+        answers = [question["answer"] for question in answered.json()["questions"]]
+        assert answers == ["the offices", None]
+        assert answered.json()["version"] == 2
+    other = agent.post(url, json={"answer": "nobody"}, headers=headers)
+    assert other.status_code == 422
+    assert other.json()["type"].endswith("idempotency_key_reused")

@@ -50,6 +50,22 @@ def test_an_entry_of_a_kind_unknown_here_is_passed_over() -> None:
         assert client.wait("apr_x", 10).status is ActionStatus.APPROVED
 
 
+@pytest.mark.parametrize("body", [b"", b"no JSON\n", b'{"entries":[]'])
+def test_a_stream_that_breaks_off_or_makes_no_sense_is_opened_again(body: bytes) -> None:
+    """Whatever stands between the agent and the gateway has done to it."""
+    with HttpReceiver() as gateway, Safeguards(gateway.url("/api"), "sgk_x") as client:
+        gateway.answer(200, body=page())
+        gateway.answer(200, body=json.dumps({"id": "apr_x"}).encode())
+        gateway.answer(200, headers={"Content-Type": "application/x-ndjson"}, body=body)
+        gateway.answer(
+            200,
+            headers={"Content-Type": "application/x-ndjson"},
+            body=page() + b"\n" + page(OUTCOME, cursor="2-0") + b"\n",
+        )
+        assert client.request_approval("asker", "Title").id == "apr_x"
+        assert client.wait("apr_x", 10).status is ActionStatus.APPROVED
+
+
 def test_who_waits_is_told_when_the_key_is_refused() -> None:
     """A wait ends with the error, and does not go on for ever; one refusal alone is no end."""
     refused = Answer(401, body=b"{}")

@@ -49,9 +49,9 @@ def connect(url: str, max_connections: int) -> Redis:
         "socket_connect_timeout": 5,
         "socket_keepalive": True,
         "health_check_interval": 25,
-        # Connections go stale when the server restarts. Reads and commits may be repeated: a
+        # For as long as a restart or a failover takes. Reads and commits may be repeated: a
         # commit whose answer was lost finds its record moved on, and looks at it anew.
-        "retry": Retry(ExponentialBackoff(cap=0.5, base=0.05), 3),
+        "retry": Retry(ExponentialBackoff(cap=0.5, base=0.05), 8),
     }
     waiting: dict[str, Any] = {"max_connections": max_connections, "timeout": 10}
     if not url.startswith(SCHEME):
