@@ -8,8 +8,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 import structlog
+from redis.asyncio.retry import Retry
+from redis.backoff import ConstantBackoff
 from redis.exceptions import RedisError
 
 from safeguards.errors import PermanentDeliveryError, SafeguardsError, TransientDeliveryError
@@ -30,6 +33,10 @@ log = structlog.get_logger(__name__)
 
 SEND_SECONDS = 15
 """How long one attempt may take."""
+
+_TRANSIENT: Any = (RedisError, SafeguardsError)
+WRITING = Retry(ConstantBackoff(1), 8, supported_errors=_TRANSIENT)
+"""How often it is tried to write how attempts ended: what cannot be written is sent again."""
 
 AT_ONCE = {"email": 8, "slack": 8, "webhook": 50, "log": 50}
 """How many sends of a kind one task has in flight. All of them are done before an attempt is
@@ -215,13 +222,21 @@ class Notifier:
                     attempt=send.attempt,
                     error=failure.error,
                 )
-        known = [send.delivery for send in results]
-        try:
+
+        async def write() -> None:
+            known = [send.delivery for send in results]
             await self._store.apply_all(by_id, Delivery, rule, known=known)
+
+        try:
+            await WRITING.call_with_retry(write, _ignored)
         except (RedisError, SafeguardsError) as error:
             # What else is under way goes on. These are sent again, under the same ids, when their
             # attempts are taken to have died.
             log.error("how deliveries ended cannot be written", ids=[*by_id], error=str(error))
+
+
+async def _ignored(error: Exception) -> None:
+    """Nothing is to be undone before the next try."""
 
 
 def _unchanged(record: Delivery, now: datetime) -> Change | None:

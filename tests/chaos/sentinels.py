@@ -43,7 +43,9 @@ class SentinelGroup:
         sentinels: the processes that watch them.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, *, down_after_milliseconds: int = DOWN_AFTER_MILLISECONDS
+    ) -> None:
         password, sentinels_password = secrets.token_urlsafe(8), secrets.token_urlsafe(8)
         self.servers = [ValkeyServer.store(folder / f"server{n}", password=password) for n in "123"]
         first, *others = self.servers
@@ -57,7 +59,7 @@ class SentinelGroup:
                 sentinel,
                 f"sentinel monitor {NAME} 127.0.0.1 {first.port} 2",
                 f"sentinel auth-pass {NAME} {password}",
-                f"sentinel down-after-milliseconds {NAME} {DOWN_AFTER_MILLISECONDS}",
+                f"sentinel down-after-milliseconds {NAME} {down_after_milliseconds}",
                 f"sentinel failover-timeout {NAME} 3000",
                 f"sentinel parallel-syncs {NAME} 2",
             )

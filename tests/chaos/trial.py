@@ -189,7 +189,7 @@ async def _around(fault: Fault, scene: Scene) -> AsyncIterator[None]:
 @contextlib.asynccontextmanager
 async def _scene(fault: Fault, folder: Path, journal: Journal, seed: int) -> AsyncIterator[Scene]:
     with contextlib.ExitStack() as servers:
-        group = servers.enter_context(SentinelGroup(folder)) if fault.is_replicated else None
+        group = servers.enter_context(_group(folder)) if fault.is_replicated else None
         kind = TracedStore if fault.is_traced else ValkeyServer
         server = group.master() if group else servers.enter_context(kind.store(folder / "store"))
         broker = servers.enter_context(ValkeyServer.broker(folder / "broker"))
@@ -225,6 +225,12 @@ async def _scene(fault: Fault, folder: Path, journal: Journal, seed: int) -> Asy
                 yield Scene(stack, *servers_and_proxies, journal, chance)
             finally:
                 await asyncio.to_thread(stack.__exit__, None, None, None)
+
+
+def _group(folder: Path) -> SentinelGroup:
+    """Describe a replicated store that is patient, so that only what is killed fails over, and not
+    what is slow on a busy machine."""
+    return SentinelGroup(folder, down_after_milliseconds=4000)
 
 
 async def _settle(scene: Scene) -> None:
