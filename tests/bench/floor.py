@@ -22,7 +22,7 @@ from fastapi import FastAPI, Request
 from redis.asyncio import Redis
 
 from deploy.valkey import ValkeyServer, free_port
-from tests.bench.processes import Child, python
+from tests.bench.processes import Child, python, server
 
 STREAM = "floor"
 STORE_URL = "FLOOR_STORE_URL"
@@ -133,7 +133,7 @@ class Floor:
 
     def __enter__(self) -> Self:
         with ExitStack() as exits:
-            exits.enter_context(self._server)
+            exits.enter_context(server(self._server))
             # fmt: off
             argv = python(
                 "-m", "uvicorn", "tests.bench.floor:create_app", "--factory",

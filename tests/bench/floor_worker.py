@@ -14,7 +14,7 @@ from celery import Celery
 
 from deploy.valkey import ValkeyServer
 from tests.bench import floor_tasks
-from tests.bench.processes import Child, stock_worker
+from tests.bench.processes import Child, server, stock_worker
 from tests.bench.sinks import Sinks
 
 QUEUE = "celery"
@@ -39,7 +39,8 @@ class FloorWorker:
 
     def __enter__(self) -> Self:
         with self._exits as exits:
-            broker = exits.enter_context(ValkeyServer.broker(self._folder / "broker"))
+            broker = ValkeyServer.broker(self._folder / "broker")
+            exits.enter_context(server(broker))
             self._redis: Any = redis.Redis.from_url(broker.url)
             exits.callback(self._redis.close)
             self.app = Celery(

@@ -55,12 +55,15 @@ async def _in_store(parts: Parts, plan: Plan) -> list[Figure]:
         before = await _used_bytes(store)
         ids = await opened(plan.kept)
         each = (await _used_bytes(store) - before) / plan.kept
-    record = int(await store.redis.memory_usage(record_key(ids[0])))
+    (delivery_id,) = await store.listed(f"deliveries:of:{ids[0]}")
+    parts_of_it: dict[str, float] = {
+        "its record and history": await store.redis.memory_usage(record_key(ids[0])),
+        "its delivery's": await store.redis.memory_usage(record_key(delivery_id)),
+    }
+    parts_of_it["lists, agenda and idempotency key"] = each - sum(parts_of_it.values())
     await store.close()
-    note = (
-        f"all that opening one leaves there, with its delivery's record, its lists and its "
-        f"idempotency key; the approval's own record and history are {record / KILOBYTE:.2f} kB"
-    )
+    told_of = (f"{what} {size / KILOBYTE:.2f}" for what, size in parts_of_it.items())
+    note = f"all that opening one leaves there: {', '.join(told_of)}"
     name = "memory in the store for a pending approval of 1 kB"
     return [Figure(name, "kB", each / KILOBYTE, goal=Goal.at_most(3.0), note=note)]
 

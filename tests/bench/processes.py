@@ -12,14 +12,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import redis
+
+from deploy import die_with_parent
+from deploy.valkey import ValkeyServer
+
 START_SECONDS = 60.0
 POOL = ("--pool", "--concurrency")
+_LAUNCHER = Path(die_with_parent.__file__)
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class Child:
-    """A process of our own, which ends with the `with` block.
+    """A process of our own, which ends with the `with` block, and with this process in any case.
 
     Args:
         argv: the command.
@@ -53,7 +59,11 @@ class Child:
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._argv, env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [sys.executable, str(_LAUNCHER), str(os.getpid()), *self._argv],
+                env=self._env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
         try:
             self._until_ready()
@@ -150,6 +160,19 @@ def busy_seconds() -> float:
     first = Path("/proc/stat").read_text().split("\n", 1)[0]
     user, nice, system, _, _, irq, softirq, steal = map(int, first.split()[1:9])
     return (user + nice + system + irq + softirq + steal) / _TICKS
+
+
+def server(valkey: ValkeyServer) -> Child:
+    """Return the process of a Valkey server."""
+
+    def answers() -> bool:
+        try:
+            with redis.Redis.from_url(valkey.url, socket_timeout=1) as client:
+                return bool(client.ping())
+        except redis.RedisError:
+            return False
+
+    return Child(valkey.argv, os.environ, answers, valkey.directory / "server.log")
 
 
 class Usage:

@@ -160,6 +160,14 @@ class ApprovalMachine(RuleBasedStateMachine):
         """It answers what it is asked, or withdraws."""
         self.happen(self.case(which), [word])
 
+    @rule(which=WHICH, reviewer=MEMBERS, again=st.sampled_from(["because", "so"]))
+    def agent_repeats(self, which: int, reviewer: str, again: str) -> None:
+        """It answers, and with the same key once more when there is another question."""
+        case = self.case(which)
+        for text in ("because", again):
+            self.happen(case, [Respond(reviewer, "ask", "why?")])
+            self.happen(case, [Answer(text, "one")])
+
     @rule(which=WHICH, look=LOOKS | PLANS)
     def hint_comes(self, which: int, look: Operation) -> None:
         """The tracker or the notifier looks at what it is told to."""
