@@ -23,6 +23,7 @@ from safeguards_runtime.records import (
     Approval,
     Change,
     Record,
+    Refusal,
     action,
     approval,
 )
@@ -215,10 +216,13 @@ async def answered(
 
     try:
         record = await store.apply(standing.id, Approval, rule, seen=seen)
-    except ClaimedError as error:
-        # It was taken before: the same request may not answer the next question, too.
-        taken = claim.made_before(error.holder) if claim else standing.id
-        record = await store.get(taken, Approval)
+    except (ClaimedError, Refusal):
+        # A request that was taken before answers no other question, and is not refused for what
+        # has happened since.
+        holder = await store.holder(claim.key) if claim else None
+        if claim is None or holder is None:
+            raise
+        record = await store.get(claim.made_before(holder), Approval)
     return record or standing
 
 

@@ -30,6 +30,11 @@ PATIENCE_SECONDS = 300.0
 """How long a step is tried again before the run gives up on it."""
 
 PAUSE_SECONDS = 0.2
+LONGEST_PAUSE_SECONDS = 3.0
+
+IN_FLIGHT = 500
+"""How many actions are under way at once: where faults and the machine let no more through, fewer
+are asked for, and the load that is reported is less."""
 
 
 @dataclass(frozen=True)
@@ -119,9 +124,12 @@ class Load:
         """
         async with asyncio.TaskGroup() as actions:
             number, started = 0, time.monotonic()
+            slots = asyncio.Semaphore(IN_FLIGHT)
             tasks: list[asyncio.Task[None]] = []
             while not stop.is_set():
+                await slots.acquire()
                 tasks.append(actions.create_task(self._live(Plan.of(self._seed, number))))
+                tasks[-1].add_done_callback(lambda _: slots.release())
                 number += 1
                 with contextlib.suppress(TimeoutError):
                     left = started + number / rate - time.monotonic()
@@ -256,6 +264,7 @@ class Load:
     ) -> tuple[int, dict[str, Any]]:
         """Send the same request until it is answered for good: not yet open, or trouble, is not."""
         deadline = time.monotonic() + PATIENCE_SECONDS
+        pause = PAUSE_SECONDS
         while True:
             with contextlib.suppress(httpx2.TransportError):
                 # An approval that was withdrawn before it was open will never be there.
@@ -266,7 +275,8 @@ class Load:
                     return reply.status_code, reply.json() if reply.content else {}
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{method} {url} is not answered for good")
-            await asyncio.sleep(PAUSE_SECONDS)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     async def _follow_feed(self) -> None:
         """Hear every page of the outcome feed, as a second listener beside the SDK's."""

@@ -9,6 +9,7 @@ import random
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,8 @@ async def run(
         rate: actions a second.
         strikes: how often; as the fault says unless given.
     """
+    # What blocks, such as publishing to a dead broker, may not hold up what mends it.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(64))
     with Journal(folder / "journal.jsonl") as journal:
         async with _scene(fault, folder, journal, seed) as scene:
             async with Load(scene.stack, journal, seed) as load:
@@ -155,7 +158,6 @@ async def run(
             await asyncio.to_thread(scene.stack.stop)
             _note_arrivals(scene.stack, journal)
             snapshot = take(scene.store.url, scene.broker.url)
-            (folder / "stack.log").write_text(scene.stack.running.output)
             return Result(
                 fault=fault.name,
                 seed=seed,
@@ -225,6 +227,7 @@ async def _scene(fault: Fault, folder: Path, journal: Journal, seed: int) -> Asy
                 yield Scene(stack, *servers_and_proxies, journal, chance)
             finally:
                 await asyncio.to_thread(stack.__exit__, None, None, None)
+                (folder / "stack.log").write_text(stack.running.output)
 
 
 def _group(folder: Path) -> SentinelGroup:

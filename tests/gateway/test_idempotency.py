@@ -137,6 +137,9 @@ def test_an_answer_that_is_sent_again_answers_no_other_question(
         answers = [question["answer"] for question in answered.json()["questions"]]
         assert answers == ["the offices", None]
         assert answered.json()["version"] == 2
+    assert stack.respond(approval_id, response="reject").status_code == 200
+    late = agent.post(url, json={"answer": "the offices"}, headers=headers)
+    assert (late.status_code, late.json()["status"]) == (200, "REJECTED")
     other = agent.post(url, json={"answer": "nobody"}, headers=headers)
     assert other.status_code == 422
     assert other.json()["type"].endswith("idempotency_key_reused")

@@ -343,6 +343,13 @@ class Store:
         wait = None if reply[0] < 0 else reply[0] / 1000
         return [record_id.decode() for record_id in reply[1:]], wait
 
+    async def holder(self, claim: str) -> str | None:
+        """Return the value of a claim, or None if nobody holds it."""
+        async with self.redis.pipeline(transaction=False) as pipe:
+            pipe.get(claim)
+            (value,) = await self.confirmed(pipe)
+        return value.decode() if value is not None else None
+
     async def history(self, record_id: str) -> list[HistoryView]:
         """Return every step of a record, the first one first; empty if there is none."""
         async with self.redis.pipeline(transaction=False) as pipe:

@@ -131,15 +131,15 @@ class Answer(Operation):
         meant = state.questions[-1 if position is None else position :][:1]
         if meant and meant[0][2] == self.text:
             return state, "same"
+        if self.key in dict(state.claims):
+            repeats = (self.key, self.text) in state.claims
+            return state, "same" if repeats else "idempotency_key_reused"
         if state.decision is not None:
             return state, state.decision.refusal
         if self.now >= state.deadline:
             return state, "expired"
         if position is None or meant[0][2] is not None:
             return state, "no_question"
-        if self.key in dict(state.claims):
-            repeats = (self.key, self.text) in state.claims
-            return state, "same" if repeats else "idempotency_key_reused"
         claims = {(self.key, self.text)} if self.key else set()
         questions = list(state.questions)
         questions[position] = (*questions[position][:2], self.text)
