@@ -117,13 +117,17 @@ class FeedTail:
     def _take(self, rows: list[tuple[bytes, dict[bytes, bytes]]]) -> None:
         topics: set[str] = set()
         for cursor, fields in rows:
-            entry = _entry(cursor, fields)
+            self.last = cursor.decode()
+            try:
+                entry = _entry(cursor, fields)
+                names = _Names.model_validate_json(entry.body)
+            except (KeyError, ValueError) as error:
+                log.error("an entry of the feed cannot be read", cursor=self.last, error=str(error))
+                continue
             if len(self._ring) == RING_LENGTH:
                 self._before_ring = self._positions[0]
             self._ring.append(entry)
             self._positions.append(order(entry.cursor))
-            self.last = entry.cursor
-            names = _Names.model_validate_json(entry.body)
             topics |= {entry.agent_id, EVERY_AGENT}
             topics |= {name for name in (names.action_id, names.approval_id) if name}
         for topic in topics:

@@ -22,7 +22,7 @@ from safeguards.errors import (
     SafeguardsError,
 )
 from safeguards.identifiers import is_id
-from safeguards.transport import Transport
+from safeguards.transport import REPEATABLE, Transport
 from safeguards.types import ActionStatus
 
 logger = logging.getLogger("safeguards.client")
@@ -171,7 +171,8 @@ class OutcomeListener:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
             except ProblemError as error:
-                if isinstance(error, NotFoundError) and record_id in self._published:
+                is_on_its_way = isinstance(error, NotFoundError) and record_id in self._published
+                if is_on_its_way or error.status in REPEATABLE:
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
                     continue
@@ -276,7 +277,11 @@ def _understood(answer: Any) -> Any:
     """Return a page without the entries of a kind that only newer clients know."""
     if not isinstance(answer, dict) or not isinstance(answer.get("entries"), list):
         return answer
-    known = [e for e in answer["entries"] if e.get("type", "outcome") in ("outcome", "question")]
+    known = [
+        entry
+        for entry in answer["entries"]
+        if not isinstance(entry, dict) or entry.get("type", "outcome") in ("outcome", "question")
+    ]
     return {**answer, "entries": known}
 
 

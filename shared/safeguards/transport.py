@@ -85,10 +85,6 @@ class Transport:
         async with self._slots:
             return await self._repeated("GET", path)
 
-    async def listen(self, path: str, query: Mapping[str, str], seconds: float) -> Any:
-        """Return the JSON of one long poll, that may take `seconds`. One attempt."""
-        return await self._once("GET", path, query=query, seconds=seconds + 10)
-
     async def stream(
         self, path: str, query: Mapping[str, str], seconds: float
     ) -> AsyncGenerator[Any, None]:

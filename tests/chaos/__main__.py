@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -47,11 +48,18 @@ def main(
         raise typer.BadParameter("no fault has such a name; there are: " + _names())
     if folder and folder.exists():
         raise typer.BadParameter(f"{folder} exists: name a folder that does not")
+    if any(one.is_traced for one in chosen) and STRACE is None:
+        raise typer.BadParameter("the power cuts need strace: install it, or name other faults")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing is left running
     with tempfile.TemporaryDirectory(prefix="safeguards-chaos-") as made:
-        results = asyncio.run(_run_all(chosen, folder or Path(made), seed, rate, strikes))
+        results: list[Result] = []
+        for one in chosen:
+            print(f"{one.name} ...", flush=True)
+            place = (folder or Path(made)) / one.name.replace(" ", "-")
+            results.append(_run(one, place, seed, rate, strikes))
+            _print_line(results[-1])
+            _write(results, json_file)
     _print_table(results)
-    json_file.parent.mkdir(parents=True, exist_ok=True)
-    json_file.write_text(json.dumps([summary(result) for result in results], indent=2) + "\n")
     print(f"written to {json_file}")
     if any(any(found.violations.values()) for found in results):
         sys.exit(1)
@@ -61,20 +69,15 @@ def _names() -> str:
     return ", ".join(one.name for one in (*FAULTS, MIXED))
 
 
-async def _run_all(
-    faults: list[Fault], folder: Path, seed: int, rate: float, strikes: int | None
-) -> list[Result]:
-    results = []
-    for fault in faults:
-        if fault.is_traced and STRACE is None:
-            print(f"{fault.name}: not run, since strace is not installed")
-            continue
-        place = folder / fault.name.replace(" ", "-")
-        place.mkdir(parents=True)  # an earlier run's data would be taken for this one's
-        result = await run(fault, place, seed=seed, rate=rate, strikes=strikes)
-        _print_line(result)
-        results.append(result)
-    return results
+def _run(fault: Fault, place: Path, seed: int, rate: float, strikes: int | None) -> Result:
+    place.mkdir(parents=True)  # an earlier run's data would be taken for this one's
+    return asyncio.run(run(fault, place, seed=seed, rate=rate, strikes=strikes))
+
+
+def _write(results: list[Result], json_file: Path) -> None:
+    """Write what is known so far: a run takes long."""
+    json_file.parent.mkdir(parents=True, exist_ok=True)
+    json_file.write_text(json.dumps([summary(result) for result in results], indent=2) + "\n")
 
 
 def _print_line(result: Result) -> None:
@@ -111,6 +114,6 @@ def _print_table(results: list[Result]) -> None:
 
 
 if __name__ == "__main__":
-    app = typer.Typer(pretty_exceptions_enable=False)
+    app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
     app.command()(main)
     app()

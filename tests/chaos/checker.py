@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from enum import StrEnum
 from typing import Any
 
 from safeguards.contracts import Outcome, Verdict
+from safeguards.identifiers import twin_id
 from safeguards.types import ActionStatus
 from safeguards_runtime.records import Action, Approval, Delivery, Record
 from safeguards_runtime.records.delivery import DeliveryStatus
@@ -47,6 +48,15 @@ STATUS_AFTER = {
     "reject": ActionStatus.REJECTED,
     "cancel": ActionStatus.CANCELLED,
 }
+DEFINITE = (409, 404, None)
+"""How who comes too late is answered: it was decided, or withdrawn before it was open."""
+
+OPEN_SECONDS = 5.0
+"""How long an approval may be open before people are asked, where nothing is broken."""
+
+DROPPED = ("approval.requested", "approval.answered")
+"""What need not be told any more when it has been decided."""
+
 TOLD_BY_MAIL = ("alex", "sam")
 """The reviewers of the groups that the policies ask."""
 
@@ -66,11 +76,19 @@ def _one_outcome(journal: Journal, snapshot: Snapshot) -> Iterator[str]:
         for listener in ("agent", "feed"):
             if (listener, asked.record_id) not in heard:
                 yield f"{asked.record_id}: its {listener} never heard an outcome"
+        if record.context["amount"] != asked.amount:
+            yield f"{asked.record_id} asked for {asked.amount}, not {record.context['amount']}"
+        if asked.has_callback != bool(record.callback_url):
+            yield f"{asked.record_id}: that it is to be called back was lost"
         if isinstance(record, Action) and record.judgement is not None:
             is_allowed = record.judgement.verdict is Verdict.ALLOW
             if is_allowed != asked.is_allowed:
                 yield f"{asked.record_id}: the verdict is {record.judgement.verdict}"
+    known = {asked.record_id for asked in journal.of(Asked)}
     for record in snapshot.asked:
+        is_source = isinstance(record, Action) or record.action_id is None
+        if is_source and record.id not in known:
+            yield f"{record.id} was never asked for, or asked for once and made twice"
         outcome = record.outcome
         if outcome is None or not record.status.is_final or outcome.status is not record.status:
             yield f"{record.id} has not ended: {record.status}, outcome {outcome}"
@@ -97,8 +115,17 @@ def _carried_over(record: Approval, outcome: Outcome, snapshot: Snapshot) -> Ite
 
 
 def _no_response_lost(journal: Journal, snapshot: Snapshot) -> Iterator[str]:
+    said = {(e.approval_id, e.what, e.who, e.words) for e in journal.of(Answered)}
+    for asked in snapshot.asked:
+        outcome = asked.outcome
+        if isinstance(asked, Approval) and outcome and outcome.decided_by in TOLD_BY_MAIL:
+            what = next(what for what, status in STATUS_AFTER.items() if status is outcome.status)
+            if (asked.id, what, outcome.decided_by, outcome.comments) not in said:
+                yield f"{asked.id}: {outcome.decided_by} never said what stands there"
     for answered in journal.of(Answered):
         if not answered.is_accepted:
+            if answered.status not in DEFINITE:
+                yield f"{answered.approval_id}: {answered.who} was refused: {answered.status}"
             continue
         record = snapshot.records.get(answered.approval_id)
         if answered.what == "cancel" and not isinstance(record, Approval):
@@ -162,24 +189,44 @@ def _everybody_told(journal: Journal, snapshot: Snapshot) -> Iterator[str]:
         yield from _delivered(delivery, arrivals.pop(delivery.id, []), faults, snapshot)
     for delivery_id in arrivals:
         yield f"{delivery_id} arrived, and there is no such delivery"
+    waited = _waited_in_peace(journal, faults)
     for record in snapshot.asked:
-        yield from _planned(record, planned, snapshot)
+        yield from _planned(record, planned, snapshot, waited)
+
+
+def _waited_in_peace(journal: Journal, faults: list[Struck]) -> set[str]:
+    """Return what was open for so long, with nothing broken, that people must have been asked."""
+    asked_at = {asked.record_id: asked.at for asked in journal.of(Asked)}
+    waited = set()
+    for heard in journal.of(Heard):
+        since = asked_at.get(heard.record_id)
+        if heard.listener != "agent" or since is None or heard.at - since < OPEN_SECONDS:
+            continue
+        if not any(fault.until > since - OPEN_SECONDS and fault.at < heard.at for fault in faults):
+            waited.add(twin_id("apr", heard.record_id))
+    return waited
 
 
 def _delivered(
     delivery: Delivery, arrived: list[Arrived], faults: list[Struck], snapshot: Snapshot
 ) -> Iterator[str]:
     taken = sorted(entry.at for entry in arrived if entry.is_taken)
-    if delivery.channel == "log":
-        return
+    source = snapshot.records.get(delivery.source_id)
+    ended = source.outcome if isinstance(source, Action | Approval) else None
+    for entry in arrived:
+        if entry.channel != delivery.channel:
+            yield f"{delivery.id} is for {delivery.channel} and came by {entry.channel}"
+        if entry.channel == "email" and entry.address != f"{delivery.reviewer_id}@example.com":
+            yield f"{delivery.id} is for {delivery.reviewer_id} and came to {entry.address}"
+        if delivery.event.endswith(".resolved") and (ended is None or entry.says != ended.status):
+            yield f"{delivery.id} says {entry.says}, which is not so"
     if delivery.status is DeliveryStatus.SENT and not taken:
         yield f"{delivery.id} is said to be sent and never arrived"
     if delivery.status is DeliveryStatus.DEAD and not any(entry.is_refused for entry in arrived):
         yield f"{delivery.id} was given up, and nobody refused it"
-    if delivery.status is DeliveryStatus.MOOT:
-        source = snapshot.records.get(delivery.source_id)
-        if not isinstance(source, Action | Approval) or not source.status.is_final:
-            yield f"{delivery.id} was dropped, and what it asks for is still open"
+    is_dropped = delivery.status is DeliveryStatus.MOOT
+    if is_dropped and (delivery.event not in DROPPED or ended is None):
+        yield f"{delivery.id} ({delivery.event}) was dropped, and is still to be told"
     if len(taken) > 1:
         crashes = sum(fault.until >= taken[0] - 1 and fault.at <= taken[-1] for fault in faults)
         if len(taken) - 1 > crashes:
@@ -190,6 +237,7 @@ def _planned(
     record: Action | Approval,
     planned: Mapping[tuple[str, str], Counter[tuple[str, str | None]]],
     snapshot: Snapshot,
+    waited: Set[str],
 ) -> Iterator[str]:
     """Yield what should have been planned, and was not, or twice."""
     if isinstance(record, Action):
@@ -200,7 +248,9 @@ def _planned(
         lines = snapshot.histories[record.id].values()
         # A question that was answered before anybody could be told is told to nobody.
         told = {event for line in lines for event in line.detail.get("events", ())}
-        due = {"approval.resolved"} | (told & {"approval.requested", "approval.answered"})
+        due = {"approval.resolved"} | (told & set(DROPPED))
+        if record.id in waited:
+            due.add("approval.requested")
     for event in due:
         wanted = _recipients(record, event)
         found = planned.get((record.id, event), Counter())

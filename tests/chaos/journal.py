@@ -25,6 +25,8 @@ class Asked:
         record_id: `act_…` or `apr_…`.
         way: `http`, `queue` (signed, over the broker) or `direct` (no evaluation).
         is_allowed: whether the policy lets it through without a person.
+        amount: what it asked for.
+        has_callback: whether it asked to be called back.
         at: seconds of the monotonic clock, as all times of the journal.
     """
 
@@ -32,6 +34,8 @@ class Asked:
     record_id: str
     way: str
     is_allowed: bool = False
+    amount: str = ""
+    has_callback: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,8 @@ class Arrived:
         delivery_id: what the message says it is, the same in a repeat.
         is_taken: whether the receiver said so, and said it to the end.
         is_refused: whether it said that it never will take it.
+        address: to whom it came, if it is a mail.
+        says: the status of the outcome, if it tells of one.
     """
 
     at: float
@@ -90,6 +96,8 @@ class Arrived:
     delivery_id: str
     is_taken: bool = True
     is_refused: bool = False
+    address: str = ""
+    says: str = ""
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ class Plan:
         withdrawn_after = chance.uniform(0, 1.5) if fate == "withdrawn" else None
         if withdrawn_after and chance.random() < 0.5:
             answers.append(Answer(chance.choice(REVIEWERS), withdrawn_after, "approve"))
-        timeout = chance.randint(3, 6) if fate == "silence" else None
+        timeout = chance.randint(5, 8) if fate == "silence" else None
         amount = f"{2000 + number}.{chance.randrange(100):02}"
         return cls(number, way, amount, tuple(answers), withdrawn_after, timeout, has_callback)
 
@@ -182,7 +182,8 @@ class Load:
     async def _live(self, plan: Plan) -> None:
         """See one action through, from being asked to its outcome."""
         record_id, digest = await self._ask(plan)
-        self._journal.add(Asked(time.monotonic(), record_id, plan.way, plan.is_allowed))
+        asked = (plan.way, plan.is_allowed, plan.amount, plan.has_callback)
+        self._journal.add(Asked(time.monotonic(), record_id, *asked))
         approval_id = twin_id("apr", record_id)
         steps = [self._answer(plan, approval_id, digest, answer) for answer in plan.answers]
         if plan.withdrawn_after is not None:

@@ -177,6 +177,30 @@ def not_carried_over(run: Planted) -> None:
     run.store.delete(record_key(str(run.approval.action_id)))
 
 
+def made_twice(run: Planted) -> None:
+    twice = run.action.id
+    run.drop(lambda entry: isinstance(entry, Asked) and entry.record_id == twice)
+
+
+def amount_changed(run: Planted) -> None:
+    run.rewrite(run.action.id, context={**run.action.context, "amount": "9.99"})
+
+
+def callback_forgotten(run: Planted) -> None:
+    asked = next(e for e in run.entries if isinstance(e, Asked) and not e.has_callback)
+    run.entries.append(dataclasses.replace(asked, has_callback=True))
+
+
+def decision_forged(run: Planted) -> None:
+    forged = run.approval.id
+    run.drop(lambda entry: isinstance(entry, Answered) and entry.approval_id == forged)
+
+
+def response_refused(run: Planted) -> None:
+    decision = (run.approval.id, "approve", "sam", "x", 403)
+    run.entries.append(Answered(0.0, *decision))
+
+
 def response_replaced(run: Planted) -> None:
     decision = (run.approval.id, "approve", "alex", "what nobody else said", 200)
     run.entries.append(Answered(0.0, *decision))
@@ -259,6 +283,37 @@ def dropped_while_open(run: Planted) -> None:
     run.rewrite(run.delivery.id, status="MOOT", source_id=new_id("apr"))
 
 
+def outcome_dropped(run: Planted) -> None:
+    gone = next(d for d in run.snapshot.deliveries if d.event == "approval.resolved")
+    run.rewrite(gone.id, status="MOOT")
+
+
+def arrived_at_somebody_else(run: Planted) -> None:
+    sent = run.delivery
+    run.rewrite(sent.id, reviewer_id="alex" if sent.reviewer_id == "sam" else "sam")
+
+
+def told_another_outcome(run: Planted) -> None:
+    told = next(e for e in run.entries if isinstance(e, Arrived) and e.says)
+    run.drop(lambda entry: entry is told)
+    run.entries.append(dataclasses.replace(told, says="CANCELLED"))
+
+
+def nobody_asked(run: Planted) -> None:
+    waiting = next(
+        record.id
+        for record in run.snapshot.asked
+        if isinstance(record, Approval) and record.status == "TIMED_OUT"
+    )
+    for delivery in run.snapshot.deliveries:
+        if (delivery.source_id, delivery.event) == (waiting, "approval.requested"):
+            run.store.delete(record_key(delivery.id))
+    lines = run.snapshot.histories[waiting]
+    for number, line in lines.items():
+        if "approval.requested" in line.detail.get("events", ()):
+            run.rewrite_line(waiting, number, detail={})
+
+
 def never_planned(run: Planted) -> None:
     gone = next(d for d in run.snapshot.deliveries if d.event == "approval.resolved")
     run.store.delete(record_key(gone.id))
@@ -329,15 +384,17 @@ def left_on_queue(run: Planted) -> None:
 PLANTED = {
     Invariant.ONE_OUTCOME: (
         *(accepted_and_gone, never_ended, never_heard, another_verdict),
-        *(ended_too_late, not_carried_over),
+        *(ended_too_late, not_carried_over, made_twice, amount_changed, callback_forgotten),
     ),
     Invariant.NO_RESPONSE_LOST: (
         *(response_replaced, question_lost, cancellation_lost, modification_changed),
+        *(decision_forged, response_refused),
     ),
     Invariant.RESOLVED_ONCE: (resolved_twice, told_twice, heard_twice, heard_otherwise),
     Invariant.EVERYBODY_TOLD: (
         *(never_arrived, arrived_and_failed, arrived_twice, arrived_thrice_in_one_crash),
         *(arrived_from_nowhere, given_up_without_refusal, dropped_while_open, never_planned),
+        *(outcome_dropped, arrived_at_somebody_else, told_another_outcome, nobody_asked),
     ),
     Invariant.HISTORY_WHOLE: (
         *(line_lost, line_changed, lines_swapped, chain_cut, step_lost_whole),

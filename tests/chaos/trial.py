@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -257,7 +257,8 @@ def _note_arrivals(stack: Stack, journal: Journal) -> None:
     for mail in stack.smtp.mails:
         message_id = re.search(r"dlv_[0-9a-f]{32}", str(mail.message["Message-ID"]))
         found = message_id[0] if message_id else "unknown"
-        journal.add(Arrived(mail.received_at, "email", found, mail.is_taken))
+        arrived = Arrived(mail.received_at, "email", found, mail.is_taken)
+        journal.add(replace(arrived, address=" ".join(mail.recipients)))
     for request in stack.webhook.requests:
         channel = "callback" if request.path.startswith("/callback") else "webhook"
         answer = request.answer
@@ -268,6 +269,7 @@ def _note_arrivals(stack: Stack, journal: Journal) -> None:
                 delivery_id=request.headers.get("webhook-id", "unknown"),
                 is_taken=_is_taken(answer),
                 is_refused=answer.status == 410,
+                says=request.json.get("data", {}).get("status", ""),
             )
         )
 
