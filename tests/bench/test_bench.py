@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 import redis
 
 from deploy.valkey import ValkeyServer
@@ -21,7 +22,7 @@ from services.notifier.planning import plan
 from tests.bench import clones, work
 from tests.bench.clones import Template
 from tests.bench.floor import Floor
-from tests.bench.report import Figure, Goal, percentile
+from tests.bench.report import Figure, Goal, percentile, print_table
 from tests.bench.sinks import Sinks
 
 ALONE = {
@@ -193,6 +194,25 @@ def test_a_goal_is_a_limit_on_the_ratio_or_on_what_stands_alone() -> None:
     assert (latency.is_met, throughput.is_met, alone.is_met) == (False, True, True)
     assert stated.is_met is None
     assert (latency.aim, alone.aim, stated.aim) == ("at most 1.2x", "at most 4.0 kB", "")
+
+
+def test_the_table_tells_what_is_missed_and_why(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a goal allows for is told beside it; a base that is no floor is named below."""
+    print_table(
+        [
+            Figure(
+                "posts", "1/s", 150.0, 100.0, Goal.at_least(1.8), limited_by="the cores are full"
+            ),
+            Figure("pages", "ms", 2.5, 2.0, Goal.at_most(1.3), base_name="that with few"),
+            Figure("memory", "MB", 500.0, note="9 processes"),
+        ]
+    )
+    printed = capsys.readouterr().out
+    assert "at least 1.8x: missed, the cores are full" in printed
+    assert "at most 1.3x: met" in printed
+    assert "pages: beside that with few" in printed
+    assert "stated" in printed
+    assert "memory: 9 processes" in printed
 
 
 def test_percentiles_are_values_that_were_measured() -> None:

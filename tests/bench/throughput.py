@@ -42,7 +42,8 @@ class Ours:
     """The stack at work.
 
     Attributes:
-        usage: how much of the machine the last turn took, in words.
+        usage: how much of the machine was in use during the last turn, in words.
+        cores: the share of all cores that was.
 
     Args:
         parts: the running parts.
@@ -56,6 +57,7 @@ class Ours:
         self._app = make_app(Settings(broker_url=broker_url))
         self._publish = publisher(self._app)
         self.usage = ""
+        self.cores = 0.0
 
     async def webhooks(self, number: int, channel: str = "webhook") -> float:
         """Have webhooks delivered."""
@@ -105,7 +107,7 @@ class Ours:
             self._publish(task, chunk)
         await until(is_done, f"{task} of {len(ids)}")
         seconds = time.perf_counter() - begun_at
-        self.usage = usage.so_far()
+        self.usage, self.cores = usage.so_far(), usage.cores
         return seconds
 
     async def aclose(self) -> None:

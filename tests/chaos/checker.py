@@ -51,8 +51,12 @@ STATUS_AFTER = {
 DEFINITE = (409, 404, None)
 """How who comes too late is answered: it was decided, or withdrawn before it was open."""
 
-OPEN_SECONDS = 5.0
+OPEN_SECONDS = 7.0
 """How long an approval may be open before people are asked, where nothing is broken."""
+
+AFTERMATH_SECONDS = 30.0
+"""How long after a fault something may still be broken: a half-open connection to the broker is
+noticed after 20 s."""
 
 DROPPED = ("approval.requested", "approval.answered")
 """What need not be told any more when it has been decided."""
@@ -202,7 +206,8 @@ def _waited_in_peace(journal: Journal, faults: list[Struck]) -> set[str]:
         since = asked_at.get(heard.record_id)
         if heard.listener != "agent" or since is None or heard.at - since < OPEN_SECONDS:
             continue
-        if not any(fault.until > since - OPEN_SECONDS and fault.at < heard.at for fault in faults):
+        before = since - AFTERMATH_SECONDS
+        if not any(fault.until > before and fault.at < heard.at for fault in faults):
             waited.add(twin_id("apr", heard.record_id))
     return waited
 

@@ -93,7 +93,7 @@ class Plan:
         withdrawn_after = chance.uniform(0, 1.5) if fate == "withdrawn" else None
         if withdrawn_after and chance.random() < 0.5:
             answers.append(Answer(chance.choice(REVIEWERS), withdrawn_after, "approve"))
-        timeout = chance.randint(5, 8) if fate == "silence" else None
+        timeout = chance.randint(8, 10) if fate == "silence" else None
         amount = f"{2000 + number}.{chance.randrange(100):02}"
         return cls(number, way, amount, tuple(answers), withdrawn_after, timeout, has_callback)
 
