@@ -146,7 +146,7 @@ class OutcomeListener:
         try:
             await self.start()
             if record_id not in self._expected and not waiter.done():
-                await self._look_unreached(record_id)
+                await self._look_unreached(record_id, waiter)
             return await waiter
         finally:
             self._leave(record_id, waiter)
@@ -161,26 +161,28 @@ class OutcomeListener:
         """Return who waits for a record, and wait for it no longer."""
         return [waiter for waiter in self._waiting.pop(record_id, ()) if not waiter.done()]
 
-    async def _look_unreached(self, record_id: str) -> None:
-        """Look at a record that this process did not ask for itself, until it has been seen."""
+    async def _look_unreached(self, record_id: str, waiter: asyncio.Future[Outcome]) -> None:
+        """Look at a record that this process did not ask for itself, until it has been seen, or its
+        outcome has been heard."""
         pause = 0.1
-        while True:
+        while not waiter.done():
             try:
                 await self._look(record_id)
-            except GatewayUnreachableError:
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-            except ProblemError as error:
-                is_on_its_way = isinstance(error, NotFoundError) and record_id in self._published
-                if is_on_its_way or error.status in REPEATABLE:
-                    await asyncio.sleep(pause)
-                    pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-                    continue
-                raise
+            except (GatewayUnreachableError, ProblemError) as error:
+                if not self._is_on_its_way(record_id, error):
+                    raise
             else:
                 self._published.discard(record_id)
                 self._expected.setdefault(record_id, None)
                 return
+            await asyncio.wait([waiter], timeout=pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    def _is_on_its_way(self, record_id: str, error: SafeguardsError) -> bool:
+        """Tell whether a record that could not be looked at may be there later."""
+        if isinstance(error, NotFoundError):
+            return record_id in self._published
+        return not isinstance(error, ProblemError) or error.status in REPEATABLE
 
     async def _look(self, record_id: str) -> None:
         """Read a record, and hear its outcome if it has one."""

@@ -204,7 +204,7 @@ def _waited_in_peace(journal: Journal, faults: list[Struck]) -> set[str]:
     waited = set()
     for heard in journal.of(Heard):
         since = asked_at.get(heard.record_id)
-        if heard.listener != "agent" or since is None or heard.at - since < OPEN_SECONDS:
+        if heard.listener != "feed" or since is None or heard.at - since < OPEN_SECONDS:
             continue
         before = since - AFTERMATH_SECONDS
         if not any(fault.until > before and fault.at < heard.at for fault in faults):

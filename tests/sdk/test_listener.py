@@ -11,6 +11,7 @@ import pytest
 from safeguards import ActionPublisher, Safeguards
 from safeguards.errors import AuthenticationError, ProblemError, SafeguardsError
 from safeguards.human_action import ActionStatus, HumanAction, HumanActionHandler
+from safeguards.identifiers import new_id
 from safeguards.notifications.channels import HumanInTheLoopChannel
 from tests.deploy.running import eventually
 from tests.receivers import Answer, HttpReceiver
@@ -48,6 +49,23 @@ def test_an_entry_of_a_kind_unknown_here_is_passed_over() -> None:
         gateway.answer(200, body=page({"type": "reminder"}, OUTCOME, cursor="2-0"))
         assert client.request_approval("asker", "Title").id == "apr_x"
         assert client.wait("apr_x", 10).status is ActionStatus.APPROVED
+
+
+def test_an_outcome_that_is_heard_ends_the_wait_for_what_was_published() -> None:
+    """Also while a look at the action says that it is not known yet."""
+    action_id = new_id("act")
+    heard = {**OUTCOME, "action_id": action_id}
+    unknown = Answer(404, body=b"{}")
+    with (
+        HttpReceiver(default=unknown) as gateway,
+        Safeguards(gateway.url("/api"), "sgk_x") as client,
+    ):
+        gateway.answer(200, body=page())
+        client.expect_publication(action_id)
+        gateway.answer(404, body=b"{}")
+        gateway.answer(200, body=page(heard, cursor="2-0"))
+        gateway.answer(200, body=page(heard, cursor="2-0"))
+        assert client.wait(action_id, 20).status is ActionStatus.APPROVED
 
 
 @pytest.mark.parametrize("body", [b"", b"no JSON\n", b'{"entries":[]'])
