@@ -211,8 +211,13 @@ def replay_message(message_id: str) -> None:
             raise SafeguardsError(f"{message_id} is {record.status.lower()} already")
         if not record.is_whole:
             raise SafeguardsError(f"{message_id} was too large to be kept whole")
-        await asyncio.to_thread(_republish, record)
+        # Noted first: a worker may refuse it, and hold it again, at once.
         await store.apply(message_id, SetAsideMessage, _settling(SetAsideStatus.REPLAYED))
+        try:
+            await asyncio.to_thread(_republish, record)
+        except BaseException:
+            await store.apply(message_id, SetAsideMessage, set_aside.hold_again)
+            raise
 
     _with_store(work)
     typer.echo(f"{message_id} is back on its queue")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import random
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -169,7 +168,7 @@ async def nothing(scene: Scene) -> None:
 async def everything_twice(scene: Scene) -> AsyncIterator[None]:
     """Put every message onto its queue a second time, a moment after its sender did."""
     async with redis.asyncio.Redis.from_url(scene.broker.url) as broker:
-        doubling = asyncio.create_task(_double(broker, scene.chance))
+        doubling = asyncio.create_task(_double(broker))
         try:
             yield
         finally:
@@ -179,7 +178,15 @@ async def everything_twice(scene: Scene) -> AsyncIterator[None]:
                 await asyncio.wait([doubling], timeout=0.05)
 
 
-async def _double(broker: redis.asyncio.Redis, chance: random.Random) -> None:
+async def _double(broker: redis.asyncio.Redis) -> None:
+    """Watch the broker for ever, also when it has been killed and started again."""
+    while True:
+        with contextlib.suppress(redis.RedisError, OSError):
+            await _double_until_broken(broker)
+        await asyncio.sleep(0.1)
+
+
+async def _double_until_broken(broker: redis.asyncio.Redis) -> None:
     queues = {queue.value for queue in Queue}
     async with broker.monitor() as monitor:
         async for seen in monitor.listen():
