@@ -18,6 +18,7 @@ SafeguardsError
 └── DeliveryError                 a channel could not send
     ├── TransientDeliveryError    worth another attempt; may say after how many seconds
     └── PermanentDeliveryError    another attempt would fail the same way
+        └── ReceiverGoneError     and so would every other message to this receiver
 """
 
 from __future__ import annotations
@@ -134,3 +135,7 @@ class TransientDeliveryError(DeliveryError):
 
 class PermanentDeliveryError(DeliveryError):
     """Another attempt would fail in the same way."""
+
+
+class ReceiverGoneError(PermanentDeliveryError):
+    """The receiver wants nothing any more (410, or the like): what leads to it is switched off."""

@@ -19,6 +19,38 @@ class Link:
 
 
 @dataclass(frozen=True)
+class Answerable:
+    """What a message that can be answered on the spot is bound to.
+
+    Attributes:
+        approval_id: the question.
+        version: of what the message shows.
+        digest: SHA-256 of what the message shows, as 64 hexadecimal digits.
+        editable: whether there are fields that a reviewer may change.
+    """
+
+    approval_id: str
+    version: int
+    digest: str
+    editable: bool
+
+
+@dataclass(frozen=True)
+class Thread:
+    """To which conversation a message belongs.
+
+    Attributes:
+        id: of the conversation: the same for all that one recipient is told about one thing.
+        begins: whether this message begins it.
+        reference: what the channel returned for the message that began it, or None.
+    """
+
+    id: str
+    begins: bool
+    reference: str | None = None
+
+
+@dataclass(frozen=True)
 class Message:
     """One message to people. Every text in it may come from an agent and is hostile.
 
@@ -33,6 +65,11 @@ class Message:
         reasons: why it was stopped, one sentence each.
         link: where to answer, or None.
         footer: what happens if nobody answers, and when.
+        answerable: what an answer on the spot is bound to; None if there is nothing to answer.
+        thread: the conversation it belongs to, or None.
+        entries: of a digest: the messages that it stands for, the most urgent first, each with
+            its own `subject`, `facts`, `severity`, `link` and `answerable`; otherwise empty.
+        left_out: how many more a digest stands for than `entries` shows.
         data: the body of a webhook; JSON types only.
         created_at: aware UTC.
     """
@@ -45,6 +82,10 @@ class Message:
     reasons: tuple[str, ...] = ()
     link: Link | None = None
     footer: str = ""
+    answerable: Answerable | None = None
+    thread: Thread | None = None
+    entries: tuple[Message, ...] = ()
+    left_out: int = 0
     data: dict[str, Any] = field(default_factory=dict)
     id: str = field(default_factory=lambda: new_id("dlv"))
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 from safeguards import background_loop
-from safeguards.errors import ConfigurationError, DeliveryError
+from safeguards.errors import ConfigurationError, DeliveryError, PermanentDeliveryError
 from safeguards.notifications.message import Message
 from safeguards.types import SafetyAlert
 
@@ -40,15 +40,24 @@ class AsyncChannel(NotificationChannel):
 
     Attributes:
         addressing: "person" where every reviewer has an address, and gets a delivery of their
-            own (email); "place" where one delivery is for everybody (Slack, webhook, log).
+            own (email, Slack's direct messages); "place" where one delivery is for everybody
+            (a Slack channel, a webhook, a log). May follow from the configuration.
+        reads: who reads what is sent: "people", "programs" (a webhook), or "nobody" (a log).
+            Only people are asked: their messages are paced, and gathered into digests when they
+            come thick; and what only a log has heard has reached nobody.
+        can_update: whether `update` changes what was sent.
+        max_per_second: how many messages the receiver takes in a second; None if it does not say.
     """
 
-    addressing: ClassVar[Literal["person", "place"]] = "place"
+    addressing: Literal["person", "place"] = "place"
+    reads: ClassVar[Literal["people", "programs", "nobody"]] = "people"
+    can_update: bool = False
+    max_per_second: ClassVar[int | None] = None
 
     _initialized: bool = False
 
     @abstractmethod
-    async def deliver(self, message: Message, recipients: Sequence[str] = ()) -> None:
+    async def deliver(self, message: Message, recipients: Sequence[str] = ()) -> str | None:
         """Render `message` and send it once.
 
         Connections belong to the event loop on which this is awaited.
@@ -58,12 +67,27 @@ class AsyncChannel(NotificationChannel):
             recipients: whom to send to, instead of the configured ones, where the channel
                 addresses persons; a place ignores it.
 
+        Returns:
+            A reference by which `update` finds what was sent; None where there is no such thing.
+
         Raises:
             TransientDeliveryError: another attempt may succeed, after `retry_after_seconds`
                 where the receiver said so.
             PermanentDeliveryError: another attempt would fail the same way.
             ConfigurationError: the channel is not initialized.
         """
+
+    async def update(self, message: Message, reference: str) -> None:
+        """Change what was sent before into `message`.
+
+        Args:
+            message: what it is to say from now on.
+            reference: what `deliver` returned for it.
+
+        Raises:
+            TransientDeliveryError, PermanentDeliveryError: as `deliver`.
+        """
+        raise PermanentDeliveryError(f"{type(self).__name__} cannot change what was sent")
 
     async def aclose(self) -> None:
         """Close the connections that belong to the running event loop."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from email.header import Header
 from email.utils import format_datetime, parseaddr
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -134,7 +134,7 @@ class EmailConfig(Config):
 class EmailChannel(AsyncChannel):
     """Sends mails over SMTP with verified TLS. Needs the extra `email`."""
 
-    addressing: ClassVar[Literal["person", "place"]] = "person"
+    addressing: Literal["person", "place"] = "person"
 
     _pools: PerLoop[MailPool] | None = None
 
@@ -156,7 +156,7 @@ class EmailChannel(AsyncChannel):
         self._pools = PerLoop(lambda: MailPool(server), MailPool.close)
         self._initialized = True
 
-    async def deliver(self, message: Message, recipients: Sequence[str] = ()) -> None:
+    async def deliver(self, message: Message, recipients: Sequence[str] = ()) -> str | None:
         """Send one mail, to `recipients` or else to the configured ones.
 
         Those who get the same mail see each other's addresses: call it once for each person
@@ -174,6 +174,7 @@ class EmailChannel(AsyncChannel):
         mail = compose(message, self._config.sender, recipients or self._config.recipients)
         if self._pools is not None:
             await self._pools.get().send(mail)
+        return None
 
     async def aclose(self) -> None:
         """Close the connections that belong to the running event loop."""

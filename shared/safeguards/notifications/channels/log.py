@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -34,6 +34,8 @@ class LoggingConfig(Config):
 class LoggingChannel(AsyncChannel):
     """Writes every message to a logger of the standard library."""
 
+    reads: ClassVar[Literal["people", "programs", "nobody"]] = "nobody"
+
     def __init__(self) -> None:
         self._config = LoggingConfig()
 
@@ -46,7 +48,7 @@ class LoggingChannel(AsyncChannel):
         self._config = read_config(LoggingConfig, config, "LoggingChannel")
         self._initialized = True
 
-    async def deliver(self, message: Message, recipients: Sequence[str] = ()) -> None:
+    async def deliver(self, message: Message, recipients: Sequence[str] = ()) -> str | None:
         """Log `message` as one record, with everything invisible in it written out.
 
         Raises:
@@ -57,3 +59,4 @@ class LoggingChannel(AsyncChannel):
         logging.getLogger(self._config.logger).log(
             level, "%s", rendering.one_line(message), extra={"delivery_id": message.id}
         )
+        return None

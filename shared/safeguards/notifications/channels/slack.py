@@ -78,7 +78,7 @@ class SlackChannel(AsyncChannel):
         )
         self._initialized = True
 
-    async def deliver(self, message: Message, recipients: Sequence[str] = ()) -> None:
+    async def deliver(self, message: Message, recipients: Sequence[str] = ()) -> str | None:
         """Post `message` once.
 
         Raises:
@@ -93,6 +93,7 @@ class SlackChannel(AsyncChannel):
         headers = {"Content-Type": "application/json"}
         response = await self._http.post(self._config.webhook_url, body, headers)
         fenced_http.check_response(response)
+        return None
 
     async def aclose(self) -> None:
         """Close the connections that belong to the running event loop."""

@@ -7,7 +7,7 @@ import binascii
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 from standardwebhooks import Webhook
@@ -121,6 +121,8 @@ class WebhookConfig(Config):
 class WebhookChannel(AsyncChannel):
     """Posts messages as Standard Webhooks to one address. Needs the extra `webhook`."""
 
+    reads: ClassVar[Literal["people", "programs", "nobody"]] = "programs"
+
     def initialize(self, config: dict[str, Any]) -> None:
         """Take `url` and `secret`; optionally `timeout_seconds` and `allow_private`.
 
@@ -137,10 +139,11 @@ class WebhookChannel(AsyncChannel):
         )
         self._initialized = True
 
-    async def deliver(self, message: Message, recipients: Sequence[str] = ()) -> None:
+    async def deliver(self, message: Message, recipients: Sequence[str] = ()) -> str | None:
         """Post `message` to the configured address once. See `post_webhook`."""
         self._require_initialized()
         await post_webhook(self._http, self._config.url, self._config.secret, message)
+        return None
 
     async def aclose(self) -> None:
         """Close the connections that belong to the running event loop."""
