@@ -1,10 +1,10 @@
 """The notifier's Celery application: `celery -A services.notifier.app worker -Q <queues>`."""
 
 from safeguards.notifications.fenced_http import FencedHttp
+from safeguards_runtime.channels import load_channels
 from safeguards_runtime.reviewers import load_directory
 from safeguards_runtime.topology import Service, Task
 from safeguards_runtime.worker import Worker
-from services.notifier.channels import load_channels
 from services.notifier.sending import Notifier
 
 worker = Worker(Service.NOTIFIER)

@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from safeguards.errors import PermanentDeliveryError, SafeguardsError, TransientDeliveryError
 from safeguards.notifications.channels.webhook import post_webhook
 from safeguards.notifications.fenced_http import FencedHttp
+from safeguards_runtime.channels import Channel
 from safeguards_runtime.messaging import HintSender
 from safeguards_runtime.records import Action, ApiKey, Approval, Change, Delivery, delivery
 from safeguards_runtime.records.approval import REQUESTED
@@ -25,7 +26,6 @@ from safeguards_runtime.reviewers import Directory
 from safeguards_runtime.store import Store
 from safeguards_runtime.store.encoding import chunked
 from safeguards_runtime.topology import SENDS, Service
-from services.notifier.channels import Channel
 from services.notifier.messages import compose
 from services.notifier.planning import CALLBACK, Route, carries_link, is_moot, plan
 

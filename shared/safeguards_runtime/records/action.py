@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from safeguards.canonical import digest
 from safeguards.contracts import ActionSubmission, ActionView, AlertView, Outcome, Verdict
 from safeguards.identifiers import twin_id
-from safeguards.types import ActionStatus
+from safeguards.types import ActionStatus, AlertSeverity
 from safeguards_runtime.records.record import Change, Record, Refusal
 from safeguards_runtime.topology import Service
 
@@ -20,6 +20,19 @@ ALERT_RAISED = "alert.raised"
 ACTION_RESOLVED = "action.resolved"
 
 
+class Escalation(BaseModel):
+    """One step of an escalation chain: whom to ask as well, and when."""
+
+    model_config = ConfigDict(frozen=True)
+
+    after_seconds: int
+    """Since the approval was opened."""
+
+    groups: tuple[str, ...]
+    channels: tuple[str, ...] = ()
+    """Those of the terms unless given."""
+
+
 class Terms(BaseModel):
     """How people are asked: what a policy says of the approval that it requires."""
 
@@ -27,9 +40,26 @@ class Terms(BaseModel):
 
     groups: tuple[str, ...]
     channels: tuple[str, ...]
+    """By name, in the order in which they are tried."""
+
+    order: Literal["all", "chain"] = "all"
+    """All channels at once; or one after the other, the next where the one before fails."""
+
     timeout_seconds: int
     on_timeout: str
     editable: tuple[str, ...]
+    remind_after_seconds: tuple[int, ...] = ()
+    """When those who were asked are asked again, in seconds since the approval was opened."""
+
+    escalation: tuple[Escalation, ...] = ()
+    working_hours: bool = False
+    """Whether seconds count only while somebody of the groups is at work."""
+
+    on_unreachable: Literal["wait", "escalate", "reject"] = "escalate"
+    """What follows when no message has reached anybody who may answer."""
+
+    sign_in_from: AlertSeverity | None = AlertSeverity.CRITICAL
+    """From this severity on the link in a mail is not enough to answer by. None: it always is."""
 
 
 class Judgement(BaseModel):
