@@ -21,8 +21,7 @@ from deploy.readiness import WorkerPing, http_ok
 from deploy.supervisor import NAME, ProcessSpec, StartError, Supervisor, Timing, run_command
 from deploy.valkey import ValkeyServer, answers
 from safeguards.errors import ConfigurationError
-from safeguards_runtime.policies import load_policies
-from safeguards_runtime.reviewers import load_directory
+from safeguards_runtime.rules import load_rules
 from safeguards_runtime.settings import PREFIX, Settings, load_settings
 from safeguards_runtime.topology import Queue, Service
 
@@ -48,7 +47,7 @@ _WORKERS: dict[Service, tuple[str, int, tuple[Queue, ...]]] = {
     Service.NOTIFIER: (
         "notifier",
         16,
-        (Queue.NOTIFY, Queue.NOTIFY_EMAIL, Queue.NOTIFY_SLACK, Queue.NOTIFY_WEBHOOK),
+        tuple(queue for queue in Queue if queue.startswith(Queue.NOTIFY)),
     ),
 }
 
@@ -100,10 +99,10 @@ def prepare(settings: Settings) -> Stack:
     Raises:
         DataFolderHeldError: if another stack holds the folder.
         StartError: naming every port that is taken.
-        ConfigurationError: naming each mistake in the policies or reviewers file.
+        ConfigurationError: naming each mistake in the policies or reviewers file, or a group that
+            the policies ask and that nobody belongs to.
     """
-    load_policies(settings.policies_file)  # a mistake in it is said before anything is started
-    load_directory(settings.reviewers_file)
+    load_rules(settings)  # a mistake in it is said before anything is started
     folder = DataFolder(settings.data_dir)
     lock = folder.hold()
     _check_ports(settings)

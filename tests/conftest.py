@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
+import pytest_asyncio
 
 from deploy.valkey import ValkeyServer
 from tests.stack import Stack
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +27,12 @@ def store_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeySer
     """A store of its own, for tests of the store without services."""
     with ValkeyServer.store(tmp_path_factory.mktemp("store")) as server:
         yield server
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """One browser for all tests that look at pages. They run on the session's event loop."""
+    from tests.browser import running_browser
+
+    async with running_browser() as running:
+        yield running

@@ -5,29 +5,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from safeguards_runtime.records import Action, Approval, Change, action, approval
+from safeguards_runtime.records import Action, Approval, Change, action, approval, opening, waiting
+from safeguards_runtime.records.rota import Rota
 from safeguards_runtime.store import Store
 from safeguards_runtime.topology import Service
 
 
-async def advance(store: Store, ids: Sequence[str]) -> None:
+async def advance(store: Store, ids: Sequence[str], rota: Rota) -> None:
     """Do whatever the records say is still to be done. Running it twice does no harm."""
+
+    def opened(record: Action, now: datetime) -> tuple[Change, ...] | None:
+        return _open(record, now, rota)
+
+    def advanced(record: Approval, now: datetime) -> Change | None:
+        return waiting.advance(record, now, rota)
+
     actions = [i for i in ids if i.startswith("act_")]
     approvals = [i for i in ids if i.startswith("apr_")]
     if actions:
-        await store.apply_all(actions, Action, _open, of=Service.TRACKER)
+        await store.apply_all(actions, Action, opened, of=Service.TRACKER)
     if approvals:
-        applied = await store.apply_all(approvals, Approval, approval.time_out)
+        applied = await store.apply_all(approvals, Approval, advanced)
         await _close_actions(store, applied.standing)
 
 
-def _open(record: Action, now: datetime) -> tuple[Change, ...] | None:
+def _open(record: Action, now: datetime, rota: Rota) -> tuple[Change, ...] | None:
     """Open the approval that the verdict requires, or strike what is moot."""
-    opened = approval.open_for(record, now)
-    if opened is None:
+    changes = opening.open_for(record, now, rota)
+    if changes is None:
         return None
-    opening, handing_over = opened
-    return (handing_over, opening)
+    made, handing_over = changes
+    return (handing_over, made)
 
 
 async def _close_actions(store: Store, approvals: dict[str, Approval]) -> None:
@@ -35,7 +43,7 @@ async def _close_actions(store: Store, approvals: dict[str, Approval]) -> None:
     outcomes = {
         record.action_id: record.outcome
         for record in approvals.values()
-        if record.action_id and record.outcome and record.owes(Service.TRACKER)
+        if record.action_id and record.outcome and approval.owes_closing(record)
     }
 
     def close(record: Action, now: datetime) -> Change | None:

@@ -18,7 +18,7 @@ from safeguards.contracts import (
     OutcomePage,
 )
 from safeguards.identifiers import is_id, new_id, twin_id
-from safeguards_runtime.records import Action, ApiKey, Approval, action, approval
+from safeguards_runtime.records import Action, ApiKey, Approval, action, opening
 from services.gateway.feed import Entry, FeedTail, order
 from services.gateway.idempotency import Claim, IdempotencyKey, create_once
 from services.gateway.keys import Agent, must_speak_for
@@ -109,8 +109,15 @@ async def request_approval(
         gateway.store,
         Approval,
         claim,
-        lambda claims: approval.request(
-            approval_id, submission, terms, key_id=key.id, owner=key.owner, now=now, claims=claims
+        lambda claims: opening.request(
+            approval_id,
+            submission,
+            terms,
+            key_id=key.id,
+            owner=key.owner,
+            now=now,
+            claims=claims,
+            rota=gateway.directory,
         ),
     )
     response.headers["Location"] = f"/api/v1/approvals/{record.id}"

@@ -7,28 +7,33 @@ import signal
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from types import FrameType
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from itsdangerous import URLSafeTimedSerializer
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
 from safeguards.canonical import MAX_BYTES
-from safeguards.errors import ConfigurationError
 from safeguards.text import visible
+from safeguards_runtime.channels import Channel, ChannelLoader
 from safeguards_runtime.messaging import HintSender, make_app, publisher
-from safeguards_runtime.policies import load_policies
-from safeguards_runtime.reviewers import load_directory
+from safeguards_runtime.reloading import Reloaded
+from safeguards_runtime.rules import rules_in_force
 from safeguards_runtime.settings import Settings, load_settings
 from safeguards_runtime.store import Store
 from safeguards_runtime.telemetry import configure_logging
-from services.gateway import actions, approvals, review
+from services.gateway import actions, approvals, review, slack
+from services.gateway.background import Background
 from services.gateway.feed import FeedTail
 from services.gateway.limits import TooLargeAsProblem
+from services.gateway.metrics import exposition
 from services.gateway.parts import HERE, Gateway, Parts
 from services.gateway.problems import PROBLEM_RESPONSE, add_problem_handlers
 
@@ -38,6 +43,9 @@ Lets AI agents ask people before they do something risky.
 Errors are problem documents (RFC 9457). `Idempotency-Key` is honoured on every POST of an agent.
 Money is a decimal string.
 """
+
+BACKGROUND_SECONDS = 5.0
+"""How long what goes on after its answer is waited for at the end."""
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -58,6 +66,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(actions.router)
     app.include_router(approvals.router)
     app.include_router(review.router)
+    app.include_router(slack.router)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     _add_operations(app)
     return app
@@ -71,40 +80,42 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     store = Store(settings.store_url, on_hint=hints.hint, replicas=settings.store_replicas)
     templates = Jinja2Templates(directory=HERE / "templates")
     templates.env.filters["visible"] = visible
+    templates.env.filters["moment"] = _moment
     feed = FeedTail(store)
+    background = Background()
+    channels: Reloaded[dict[str, Channel]] = Reloaded(
+        settings.channels_file,
+        ChannelLoader(allow_private=settings.allow_private_webhooks),
+        name="channels",
+    )
     app.state.parts = Parts(
         settings=settings,
         store=store,
         hints=hints,
         feed=feed,
-        policies=load_policies(settings.policies_file),
-        directory=load_directory(settings.reviewers_file),
+        rules=rules_in_force(settings),
+        channels=channels,
+        background=background,
         templates=templates,
+        seals=URLSafeTimedSerializer(await store.secret("forms"), salt="review"),
     )
     await store.check_durability()
-    _check_groups(app.state.parts)
     await feed.start()
     _release_on_signals(feed)
     try:
         yield
     finally:
         await feed.stop()
+        await background.finish(BACKGROUND_SECONDS)
+        for channel in channels.current.values():
+            await channel.sender.aclose()
         await hints.close()
         await store.close()
 
 
-def _check_groups(parts: Parts) -> None:
-    """Refuse policies that ask people who do not exist: nobody could ever answer.
-
-    Raises:
-        ConfigurationError: naming the terms and the group.
-    """
-    for name, terms in parts.policies.approvals.items():
-        for group in terms.groups:
-            if not parts.directory.members((group,)):
-                raise ConfigurationError(
-                    f"policies file: approvals.{name}: no reviewer is in the group {group!r}"
-                )
+def _moment(moment: datetime, zone: ZoneInfo) -> str:
+    """Return a time in the reader's zone, as pages show it."""
+    return moment.astimezone(zone).strftime("%-d %B %Y, %H:%M:%S %Z")
 
 
 def _release_on_signals(feed: FeedTail) -> None:
@@ -137,9 +148,10 @@ def _add_operations(app: FastAPI) -> None:
         return PlainTextResponse("ready\n")
 
     @app.get("/metrics", include_in_schema=False)
-    async def metrics() -> Response:
-        """Return the metrics of this process, for Prometheus."""
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    async def metrics(gateway: Gateway) -> Response:
+        """Return the metrics of this process and of the store, for Prometheus."""
+        _ = gateway.rules.current  # so that a refused file shows before anybody asks for anything
+        return Response(await exposition(gateway.store), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/", include_in_schema=False)
     async def root(request: Request, gateway: Gateway) -> HTMLResponse:

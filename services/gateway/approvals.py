@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -87,7 +88,7 @@ def _reviewer_of(key: ApiKey, gateway: Parts) -> Reviewer | None:
 def _may_see(key: ApiKey, reviewer: Reviewer | None, record: Approval) -> bool:
     """Tell whether a key may read an approval: its agent's, or one its reviewer may answer."""
     if reviewer is not None:
-        return bool(reviewer.groups & set(record.terms.groups))
+        return bool(reviewer.groups & set(record.groups))
     return key.speaks_for(record.agent_id)
 
 
@@ -136,7 +137,15 @@ async def respond(
     """Answer as the reviewer of this key. When this returns 200 the answer is final, on disk, and
     on its way to the agent."""
     seen = (caller.now, caller.named)
-    record = await judged(gateway.store, approval_id, submission, reviewer, "api", seen=seen)
+    record = await judged(
+        gateway.store,
+        approval_id,
+        submission,
+        reviewer,
+        "api",
+        wards=gateway.directory.mandates(reviewer, caller.now),
+        seen=seen,
+    )
     return record.view()
 
 
@@ -147,12 +156,16 @@ async def judged(
     reviewer: Reviewer,
     via: str,
     *,
+    wards: Sequence[Reviewer] = (),
+    link: str | None = None,
     seen: Seen | None = None,
 ) -> Approval:
     """Have one reviewer's response judged by the approval's own rules, and write what follows.
 
     Args:
-        via: the way it came in: `api`, `email`.
+        via: the way it came in: `api`, `email`, `slack`.
+        wards: the reviewers who are away and for whom this one stands in now.
+        link: SHA-256 of the review token that it came by, if it came by one.
         seen: as `Store.apply`.
 
     Raises:
@@ -163,20 +176,40 @@ async def judged(
     def rule(record: Approval | None, now: datetime) -> Change | None:
         if record is None:
             raise not_found("approval", approval_id)
-        return approval.respond(
-            record,
-            submission,
-            reviewer_id=reviewer.id,
-            groups=reviewer.groups,
-            is_asker=reviewer.is_among(record.askers),
-            via=via,
-            now=now,
-        )
+        return judgement(record, submission, reviewer, via, now, wards=wards, link=link)
 
     record = await store.apply(approval_id, Approval, rule, seen=seen)
     if record is None:
         raise not_found("approval", approval_id)
     return record
+
+
+def judgement(
+    record: Approval,
+    submission: ResponseSubmission,
+    reviewer: Reviewer,
+    via: str,
+    now: datetime,
+    *,
+    wards: Sequence[Reviewer] = (),
+    link: str | None = None,
+) -> Change | None:
+    """Return what would follow from one reviewer's response; nothing is written. See `judged`.
+
+    Raises:
+        Refusal: what `approval.respond` raises.
+    """
+    return approval.respond(
+        record,
+        submission,
+        reviewer_id=reviewer.id,
+        groups=reviewer.groups,
+        is_asker=reviewer.is_among(record.askers),
+        mandates={w.id: w.groups for w in wards if not w.is_among(record.askers)},
+        link=link,
+        via=via,
+        now=now,
+    )
 
 
 @router.post("/{approval_id}/answers")

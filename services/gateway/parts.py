@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
 from fastapi.templating import Jinja2Templates
+from itsdangerous import URLSafeTimedSerializer
 
+from safeguards_runtime.channels import Channel
 from safeguards_runtime.messaging import HintSender
 from safeguards_runtime.policies import PolicyFile
+from safeguards_runtime.reloading import InForce
 from safeguards_runtime.reviewers import Directory
+from safeguards_runtime.rules import Rules
 from safeguards_runtime.settings import Settings
 from safeguards_runtime.store import Store
+from services.gateway.background import Background
 from services.gateway.feed import FeedTail
 
 HERE = Path(__file__).parent
@@ -27,9 +33,22 @@ class Parts:
     store: Store
     hints: HintSender
     feed: FeedTail
-    policies: PolicyFile
-    directory: Directory
+    rules: InForce[Rules]
+    channels: InForce[Mapping[str, Channel]]
+    background: Background
     templates: Jinja2Templates
+    seals: URLSafeTimedSerializer
+    """Seals what a page showed into its form, so that an answer binds to that."""
+
+    @property
+    def policies(self) -> PolicyFile:
+        """The policies in force: the next request may meet others."""
+        return self.rules.current.policies
+
+    @property
+    def directory(self) -> Directory:
+        """The reviewers in force: the next request may meet others."""
+        return self.rules.current.directory
 
 
 async def _parts(request: Request) -> Parts:

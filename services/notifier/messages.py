@@ -3,71 +3,170 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
-from safeguards.notifications.message import Link, Message
+from safeguards.contracts import Outcome
+from safeguards.notifications.message import Answerable, Link, Message, Thread
 from safeguards.text import visible
-from safeguards.types import AlertSeverity
+from safeguards.types import ActionStatus, AlertSeverity
 from safeguards_runtime.records import Action, Approval, Delivery
-from safeguards_runtime.records.action import ALERT_RAISED
-from safeguards_runtime.records.approval import RESOLVED
+from safeguards_runtime.records.events import (
+    ALERT_RAISED,
+    ANSWERED,
+    ESCALATED,
+    REMINDED,
+    REQUESTED,
+    UNREACHABLE,
+)
+from services.notifier.bodies import body
+from services.notifier.planning import is_moot
 
 VALUE_LIMIT = 1000
 """How many characters of one argument a message shows; the page behind its link shows all."""
 
+ENTRIES_LIMIT = 20
+"""How many requests a digest names; the page behind its link lists all."""
 
-def compose(delivery: Delivery, source: Action | Approval, review_url: str | None) -> Message:
+_LEADS = {
+    REQUESTED: "Approval needed",
+    REMINDED: "Reminder",
+    ESCALATED: "Escalated to you",
+    ANSWERED: "The agent has answered",
+}
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Who a message is written for.
+
+    Attributes:
+        zone: in which times are given.
+        absent: the name of whoever is away and in whose stead it is sent, or empty.
+    """
+
+    zone: ZoneInfo | None = None
+    absent: str = ""
+
+
+def compose(
+    delivery: Delivery, source: Action | Approval, reader: Reader, review_url: str | None
+) -> Message:
     """Return the message of a delivery.
 
     Args:
         delivery: what is to be sent; its id is the message's.
         source: the action or approval that it tells of.
+        reader: for whom.
         review_url: where the recipient can answer, if this message asks.
     """
-    if delivery.event == ALERT_RAISED and isinstance(source, Action):
-        return _alert(delivery, source)
-    if isinstance(source, Approval) and delivery.event != RESOLVED:
-        return _request(delivery, source, review_url)
-    return _outcome(delivery, source)
+    if isinstance(source, Action) and delivery.event == ALERT_RAISED:
+        message = _alert(delivery, source)
+    elif isinstance(source, Approval) and source.outcome is None:
+        message = _request(delivery, source, reader, review_url)
+    else:
+        message = _outcome(delivery, source)
+    thread = None
+    if delivery.thread_id:
+        thread = Thread(delivery.thread_id, delivery.begins_thread, delivery.thread_reference)
+    return replace(message, thread=thread, data=body(delivery, source))
 
 
-def _request(delivery: Delivery, asked: Approval, review_url: str | None) -> Message:
-    deadline = _moment(asked.expires_at)
-    approves = asked.terms.on_timeout == "approve"
-    silence = "it is approved" if approves else "it is rejected"
-    footer = f"If nobody answers by {deadline}, {silence}."
-    if review_url is None:
-        footer += " Each reviewer has a personal link by mail."
+def digest(leader: Delivery, messages: Sequence[Message], list_url: str | None) -> Message:
+    """Return the one message that stands for several to the same recipient.
+
+    Args:
+        leader: the delivery under whose id it is sent.
+        messages: what the deliveries would have said one by one, in any order.
+        list_url: where all of them are listed for the recipient, if they ask.
+    """
+    ordered = sorted(messages, key=lambda m: (-m.severity.rank, m.created_at))
+    waiting = sum(1 for message in messages if message.answerable)
+    count = len(messages)
+    subject = (
+        f"{count} requests: {waiting} wait for an answer" if leader.asks else f"{count} notices"
+    )
+    if leader.asks and waiting == count:
+        subject = f"{count} requests wait for your answer"
+    return Message(
+        id=leader.id,
+        event="digest",
+        subject=subject,
+        severity=ordered[0].severity,
+        link=Link("See all of them", list_url) if list_url else None,
+        footer="They came faster than one message for each would have been of use.",
+        entries=tuple(ordered[:ENTRIES_LIMIT]),
+        left_out=max(0, count - ENTRIES_LIMIT),
+        data={"deliveries": count},
+        created_at=min(message.created_at for message in messages),
+    )
+
+
+def plain(delivery: Delivery, source: Action | Approval, review_url: str | None) -> Message:
+    """Return the least that a message can say, for when it cannot be composed as it should."""
+    what = "An approval is needed" if delivery.asks else "There is news of an action"
+    return Message(
+        id=delivery.id,
+        event=delivery.event,
+        subject=f"{what} ({source.id})",
+        severity=AlertSeverity.WARNING,
+        link=Link("Review and answer", review_url) if review_url else None,
+        footer="This message could not be written in full; the page behind its link is complete.",
+    )
+
+
+def _request(
+    delivery: Delivery, asked: Approval, reader: Reader, review_url: str | None
+) -> Message:
+    deadline = _moment(asked.expires_at, reader.zone)
     title = visible(asked.title, single_line=True, limit=150)
-    last = asked.questions[-1] if asked.questions else None
-    reasons = list(asked.reasons)
-    if last and last.answer:
-        reasons.append(
-            f"{last.asked_by} asked: {last.question} — the agent answered: {last.answer}"
-        )
+    lead = _LEADS.get(delivery.event, "Nobody could be reached")
+    facts = [*_facts(asked), ("Answer by", deadline)]
+    if reader.absent:
+        facts.insert(0, ("In the stead of", reader.absent))
+    is_open = not is_moot(delivery, asked) and delivery.updates is None
+    answerable = Answerable(
+        asked.id, asked.version, asked.digest, editable=bool(asked.editable_fields())
+    )
     return Message(
         id=delivery.id,
         event=delivery.event,
         created_at=asked.created_at,
-        subject=f"Approval needed: {title} (until {deadline})",
+        subject=f"{lead}: {title} (until {deadline})",
         severity=asked.severity,
-        facts=(*_facts(asked), ("Answer by", deadline)),
+        facts=tuple(facts),
         agent_words=asked.description,
-        reasons=tuple(reasons),
+        reasons=_reasons(asked),
         link=Link("Review and answer", review_url) if review_url else None,
-        footer=footer,
-        data={
-            "approval_id": asked.id,
-            "action_id": asked.action_id,
-            "agent_id": asked.agent_id,
-            "action_type": asked.action_type,
-            "title": asked.title,
-            "version": asked.version,
-            "digest": asked.digest,
-            "expires_at": asked.expires_at.isoformat(),
-        },
+        footer=_footer(asked, reader, is_open=is_open),
+        answerable=answerable if is_open and delivery.event != UNREACHABLE else None,
     )
+
+
+def _reasons(asked: Approval) -> tuple[str, ...]:
+    reasons = list(asked.reasons)
+    last = asked.questions[-1] if asked.questions else None
+    if last and last.answer:
+        reasons.append(
+            f"{last.asked_by} asked: {last.question} — the agent answered: {last.answer}"
+        )
+    return tuple(reasons)
+
+
+def _footer(asked: Approval, reader: Reader, *, is_open: bool) -> str:
+    """Return what happens while nobody answers, and when."""
+    if not is_open:
+        return "This has changed since: answer the newer message instead."
+    silence = "approved" if asked.terms.on_timeout == "approve" else "rejected"
+    words = [f"If nobody answers by {_moment(asked.expires_at, reader.zone)}, it is {silence}."]
+    coming = next((step for step in asked.steps if step.event == ESCALATED), None)
+    if coming and asked.escalated < len(asked.terms.escalation):
+        groups = ", ".join(asked.terms.escalation[asked.escalated].groups)
+        words.insert(0, f"At {_moment(coming.at, reader.zone)} it goes to {groups} as well.")
+    return " ".join(words)
 
 
 def _alert(delivery: Delivery, source: Action) -> Message:
@@ -86,13 +185,6 @@ def _alert(delivery: Delivery, source: Action) -> Message:
         agent_words=source.description,
         reasons=judged.reasons if judged else (),
         footer="The policy allows this. You are told, not asked.",
-        data={
-            "action_id": source.id,
-            "agent_id": source.agent_id,
-            "action_type": source.action_type,
-            "severity": severity.value,
-            "alerts": [alert.model_dump(mode="json") for alert in alerts],
-        },
     )
 
 
@@ -105,10 +197,37 @@ def _outcome(delivery: Delivery, source: Action | Approval) -> Message:
         id=delivery.id,
         event=delivery.event,
         created_at=outcome.decided_at,
-        subject=f"{outcome.status.value.capitalize().replace('_', ' ')}: {title}",
-        facts=_facts(source),
-        reasons=(f"{outcome.decided_by}: {outcome.comments}",) if outcome.comments else (),
-        data=outcome.model_dump(mode="json", exclude={"type"}),
+        subject=f"{_ENDED[outcome.status]}: {title}",
+        facts=(("Decided by", _decider(outcome)), *_changes(source, outcome), *_facts(source)),
+        reasons=(),
+        agent_words="",
+        footer=_comment(outcome),
+    )
+
+
+_ENDED = {
+    ActionStatus.APPROVED: "Approved",
+    ActionStatus.MODIFIED: "Approved with changes",
+    ActionStatus.REJECTED: "Rejected",
+    ActionStatus.TIMED_OUT: "Timed out",
+    ActionStatus.CANCELLED: "Withdrawn",
+}
+
+
+def _decider(outcome: Outcome) -> str:
+    """Return who decided: "B for A" where somebody stood in."""
+    return " for ".join(who for who in (outcome.decided_by, outcome.decided_for) if who)
+
+
+def _comment(outcome: Outcome) -> str:
+    return f"{_decider(outcome)} wrote: {outcome.comments}" if outcome.comments else ""
+
+
+def _changes(source: Action | Approval, outcome: Outcome) -> tuple[tuple[str, str], ...]:
+    changed = outcome.modifications or {}
+    return tuple(
+        (f"{name} (changed)", f"{_value(source.context.get(name))} → {_value(value)}")
+        for name, value in changed.items()
     )
 
 
@@ -128,5 +247,6 @@ def _value(value: Any) -> str:
     return text if len(text) <= VALUE_LIMIT else text[: VALUE_LIMIT - 1] + "…"
 
 
-def _moment(moment: datetime) -> str:
-    return moment.strftime("%-d %b %Y %H:%M:%S UTC")
+def _moment(moment: datetime, zone: ZoneInfo | None) -> str:
+    local = moment.astimezone(zone or UTC)
+    return local.strftime("%-d %b %Y %H:%M:%S %Z")

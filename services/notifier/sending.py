@@ -1,13 +1,12 @@
-"""The notifier at work: plans what events need, and sends what is due, each attempt on record."""
+"""The notifier's sends: what is due goes out, each attempt on record."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -15,217 +14,345 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 from redis.exceptions import RedisError
 
-from safeguards.errors import PermanentDeliveryError, SafeguardsError, TransientDeliveryError
+from safeguards.errors import (
+    PermanentDeliveryError,
+    ReceiverGoneError,
+    SafeguardsError,
+    TransientDeliveryError,
+)
 from safeguards.notifications.channels.webhook import post_webhook
 from safeguards.notifications.fenced_http import FencedHttp
+from safeguards.notifications.message import Message
 from safeguards_runtime.channels import Channel
-from safeguards_runtime.messaging import HintSender
-from safeguards_runtime.records import Action, ApiKey, Approval, Change, Delivery, delivery
-from safeguards_runtime.records.approval import REQUESTED
-from safeguards_runtime.reviewers import Directory
+from safeguards_runtime.records import (
+    Action,
+    ApiKey,
+    Approval,
+    Change,
+    Delivery,
+    Endpoint,
+    delivery,
+    endpoint,
+)
+from safeguards_runtime.records.delivery import DeliveryStatus, lane_index, parcel_index
+from safeguards_runtime.reloading import InForce
+from safeguards_runtime.rules import Rules
 from safeguards_runtime.store import Store
 from safeguards_runtime.store.encoding import chunked
-from safeguards_runtime.topology import SENDS, Service
-from services.notifier.messages import compose
-from services.notifier.planning import CALLBACK, Route, carries_link, is_moot, plan
+from safeguards_runtime.topology import Service
+from services.notifier import parcels
+from services.notifier.messages import Reader, compose, digest, plain
+from services.notifier.parcels import Parcel, Sorted, Source
+from services.notifier.planning import CALLBACK, carries_link
 
 log = structlog.get_logger(__name__)
 
 SEND_SECONDS = 15
 """How long one attempt may take."""
 
+SLOT_SECONDS = 6.0
+"""How long an attempt may wait for its turn, where a receiver takes only so many in a second."""
+
 _TRANSIENT: Any = (RedisError, SafeguardsError)
 WRITING = Retry(ConstantBackoff(1), 8, supported_errors=_TRANSIENT)
 """How often it is tried to write how attempts ended: what cannot be written is sent again."""
 
-AT_ONCE = {"email": 8, "slack": 8, "webhook": 50, "log": 50}
+AT_ONCE = {"email": 8, "slack": 8, "webhook": 50, "other": 16}
 """How many sends of a kind one task has in flight. All of them are done before an attempt is
 taken to have died (`delivery.SENDING_SECONDS`)."""
 
+MAX_PARCEL = 2000
+"""How many deliveries one message may stand for; the rest go with the next."""
+
 
 @dataclass(frozen=True, eq=False)
-class _Send:
-    """One attempt that this task has begun, and nobody else; the delivery as it then stood."""
+class _Attempt:
+    """An attempt that this task has begun, and nobody else; the deliveries as they then stood."""
 
-    delivery: Delivery
-    source: Action | Approval
-    attempt: int
+    parcel: Parcel
     token: str | None
+    is_troubled: bool
+    """Whether its endpoint has failed lately."""
 
 
 @dataclass(frozen=True)
-class _Failure:
-    """How an attempt failed."""
+class Pace:
+    """How many messages a person, or a place that people read, gets by one channel.
 
-    error: str
-    permanent: bool
+    Attributes:
+        messages: in one window; what goes over them makes one digest.
+        messages_per_agent: of these about one agent.
+        window_seconds: how long a window is.
+    """
+
+    messages: int
+    messages_per_agent: int
+    window_seconds: float
+
+
+@dataclass(frozen=True)
+class _Result:
+    """How an attempt ended.
+
+    Attributes:
+        reference: where the message is at the receiver.
+        error: why it failed; empty if it did not.
+        permanent: another attempt would fail in the same way.
+        is_gone: so would every other message to this endpoint.
+        retry_after_seconds: what the receiver asked for.
+        is_late: there was no turn for it: it is no failure, and tried again.
+    """
+
+    reference: str | None = None
+    error: str = ""
+    permanent: bool = False
+    is_gone: bool = False
     retry_after_seconds: float | None = None
+    is_late: bool = False
 
 
-class Notifier:
-    """Plans deliveries and makes them.
+class Sender:
+    """Sends what is due.
 
     Args:
         store: where the records are.
-        hints: sends the hints to the channels' queues.
         channels: by name.
         callbacks: posts to agents' own addresses.
-        directory: who is told.
+        rules: the reviewers, in whose time zones times are given.
         public_url: the base of the links to answer by.
+        pace: how many messages a recipient gets.
     """
 
     def __init__(
         self,
         store: Store,
-        hints: HintSender,
-        channels: Mapping[str, Channel],
+        channels: InForce[Mapping[str, Channel]],
         callbacks: FencedHttp,
-        directory: Directory,
+        rules: InForce[Rules],
         public_url: str,
+        pace: Pace,
     ) -> None:
         self._store = store
-        self._hints = hints
         self._channels = channels
         self._callbacks = callbacks
-        self._directory = directory
+        self._rules = rules
         self._public_url = public_url.rstrip("/")
-        self._routes = {
-            name: Route(channel.kind, channel.sender.addressing, channel.min_severity)
-            for name, channel in channels.items()
-        }
-
-    async def plan(self, ids: Sequence[str]) -> None:
-        """Plan what actions and approvals need told, and hand what is due to the channels."""
-        planned: dict[str, str] = {}
-
-        def rule(record: Action | Approval, now: datetime) -> tuple[Change, ...] | None:
-            changes = plan(record, self._routes, self._directory, now)
-            for change in changes or ():
-                if isinstance(change.after, Delivery):
-                    planned[change.after.id] = change.after.kind
-            asks = any(entry.event == REQUESTED for entry in record.owes(Service.NOTIFIER))
-            if asks and changes and len(changes) == 1:
-                log.error("nobody can be asked: no channel reaches a reviewer", id=record.id)
-            return changes
-
-        sources = [i for i in ids if i.startswith(("act_", "apr_"))]
-        await self._store.apply_all(
-            [i for i in sources if i.startswith("act_")], Action, rule, of=Service.NOTIFIER
-        )
-        await self._store.apply_all(
-            [i for i in sources if i.startswith("apr_")], Approval, rule, of=Service.NOTIFIER
-        )
-        # Looked at, not changed: whoever sends claims them.
-        due = await self._store.apply_all(
-            [i for i in ids if i.startswith("dlv_")], Delivery, _unchanged, of=Service.NOTIFIER
-        )
-        planned |= {record.id: record.kind for record in due.standing.values()}
-        by_kind: defaultdict[str, list[str]] = defaultdict(list)
-        for delivery_id, kind in planned.items():
-            by_kind[kind].append(delivery_id)
-        for kind, delivery_ids in by_kind.items():
-            self._hints.send(SENDS[kind], delivery_ids)
+        self._pace = pace
 
     async def send(self, kind: str, ids: Sequence[str]) -> None:
         """Send what is due of these deliveries, each once."""
-        for batch in chunked(ids, AT_ONCE[kind]):
-            sends = await self._begin(batch)
-            running = {asyncio.create_task(self._attempt(send)): send for send in sends}
+        for batch in chunked(ids, AT_ONCE.get(kind, 8)):
+            attempts = await self._begin(*await self._going(batch))
+            running = {asyncio.create_task(self._attempt(a)): a for a in attempts}
             while running:
                 done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 await self._record({running.pop(task): task.result() for task in done})
 
-    async def _begin(self, ids: Sequence[str]) -> list[_Send]:
-        """Claim what is due: whoever gets the change through is the only one to send."""
-        _, records = await self._store.load(ids)
-        wanted = [record for record in records if isinstance(record, Delivery)]
-        _, loaded = await self._store.load([record.source_id for record in wanted])
-        sources = {source.id: source for source in loaded if isinstance(source, Action | Approval)}
-        begun: dict[str, _Send] = {}
+    async def _going(self, ids: Sequence[str]) -> tuple[list[Parcel], Container[str]]:
+        """Return the messages that go out now, and the endpoints that have failed lately. Puts
+        off, drops or gives up what does not go."""
+        now, loaded = await self._store.load(ids)
+        due = [d for d in loaded if isinstance(d, Delivery) and delivery.is_due(d, now)]
+        if not due:
+            return [], ()
+        sources, endpoints = await self._around(due)
+        sorted_ = parcels.sort(due, sources, endpoints, self._channels.current, now)
+        if sorted_.probes:
+            wanted = {parcels.probe(name): len(w) for name, w in sorted_.probes.items()}
+            taken = await self._store.take(wanted, 1, parcels.PROBE_SECONDS)
+            parcels.probing(sorted_, taken, now)
+        going = await self._paced(sorted_, now)
+        await self._store.commit([[change] for change in sorted_.changes])
+        return [await self._gathered(p, now) if p.is_digest else p for p in going], endpoints
+
+    async def _around(
+        self, due: Sequence[Delivery]
+    ) -> tuple[dict[str, Source], dict[str, Endpoint]]:
+        """Return what deliveries tell of, and the endpoints that have failed, by name."""
+        source_ids = {d.source_id for d in due}
+        endpoint_ids = {endpoint.endpoint_id(d.endpoint) for d in due}
+        _, records = await self._store.load([*source_ids, *endpoint_ids])
+        sources = {r.id: r for r in records if isinstance(r, Action | Approval)}
+        return sources, {r.name: r for r in records if isinstance(r, Endpoint)}
+
+    async def _paced(self, sorted_: Sorted, now: datetime) -> list[Parcel]:
+        """Return the messages that the allowances of agents and recipients let through."""
+        pace = self._pace
+        wanted = parcels.agent_allowances(sorted_.ready)
+        taken = await self._taken(wanted, pace.messages_per_agent)
+        units = parcels.by_agent(sorted_, taken, now)
+        taken = await self._taken(parcels.lane_allowances(units), pace.messages)
+        return parcels.by_lane(units, sorted_, taken, now)
+
+    async def _taken(self, wanted: Mapping[str, int], limit: int) -> parcels.Taken:
+        if not wanted:
+            return {}
+        return await self._store.take(wanted, limit, self._pace.window_seconds)
+
+    async def _gathered(self, parcel: Parcel, now: datetime) -> Parcel:
+        """Return the digest with what else waits in its lane."""
+        ids = await self._store.listed(lane_index(parcel.leader.lane), limit=MAX_PARCEL)
+        own = {one.id for one, _ in parcel.members}
+        _, loaded = await self._store.load([i for i in ids if i not in own])
+        waiting = [d for d in loaded if isinstance(d, Delivery) and parcels.may_join(d, now)]
+        sources, _ = await self._around(waiting)
+        sorted_ = parcels.sort(waiting, sources, {}, self._channels.current, now)
+        await self._store.commit([[change] for change in sorted_.changes])
+        return Parcel((*parcel.members, *sorted_.ready)[:MAX_PARCEL])
+
+    async def _begin(self, going: Sequence[Parcel], troubled: Container[str]) -> list[_Attempt]:
+        """Claim what is to go out: whoever gets the change through is the only one to send."""
+        wanted: dict[str, tuple[Delivery, str | None, str | None]] = {}
+        for parcel in going:
+            leader = parcel.leader
+            token = new_token(leader) if carries_link(leader) else None
+            parcel_id = leader.id if parcel.is_digest else None
+            wanted |= {one.id: (one, token, parcel_id) for one, _ in parcel.members}
 
         def rule(record: Delivery, now: datetime) -> Change | None:
-            begun.pop(record.id, None)
-            source = sources.get(record.source_id)
-            if source is None:
-                return delivery.drop(record, now, "what it tells of does not exist")
-            if is_moot(record, source):
-                return delivery.drop(record, now, "it has been decided")
-            token = new_token(record) if carries_link(record) else None
-            change = delivery.start(record, now, token)
-            if change is not None and change.event == delivery.STARTED:
-                begun[record.id] = _Send(record, source, len(record.attempts) + 1, token)
-            return change
+            _, token, parcel_id = wanted[record.id]
+            return delivery.start(record, now, token, parcel_id)
 
-        applied = await self._store.apply_all(
-            ids, Delivery, rule, of=Service.NOTIFIER, known=wanted
-        )
-        return [
-            replace(begun[record_id], delivery=applied.standing[record_id])
-            for record_id in applied.changed
-            if record_id in begun
-        ]
-
-    async def _attempt(self, send: _Send) -> _Failure | None:
-        """Send once. Returns how it failed, or None."""
-        try:
-            async with asyncio.timeout(SEND_SECONDS):
-                await self._deliver(send)
-        except TransientDeliveryError as error:
-            return _Failure(str(error), False, error.retry_after_seconds)
-        except PermanentDeliveryError as error:
-            return _Failure(str(error), True)
-        except TimeoutError:
-            return _Failure(f"no answer within {SEND_SECONDS} s", False)
-        except Exception as error:
-            log.exception("a channel failed", id=send.delivery.id, channel=send.delivery.channel)
-            return _Failure(f"{type(error).__name__}: {error}", False)
-        return None
-
-    async def _deliver(self, send: _Send) -> None:
-        url = f"{self._public_url}/review/{send.token}" if send.token else None
-        message = compose(send.delivery, send.source, url)
-        address = send.delivery.address
-        if send.delivery.channel == CALLBACK:
-            key = await self._store.get(send.source.key_id, ApiKey)
-            if key is None or key.callback_secret is None or address is None:
-                raise PermanentDeliveryError("its API key has no secret to sign callbacks with")
-            await post_webhook(self._callbacks, address, key.callback_secret, message)
-            return
-        channel = self._channels.get(send.delivery.channel)
-        if channel is None:
-            raise PermanentDeliveryError(f"there is no channel {send.delivery.channel!r} any more")
-        await channel.sender.deliver(message, [address] if address else [])
-
-    async def _record(self, results: Mapping[_Send, _Failure | None]) -> None:
-        """Write down how attempts ended."""
-        by_id = {send.delivery.id: (send, failure) for send, failure in results.items()}
-
-        def rule(record: Delivery, now: datetime) -> Change | None:
-            send, failure = by_id[record.id]
-            if failure is None:
-                return delivery.succeed(record, send.attempt, now)
-            return delivery.fail(
-                record,
-                send.attempt,
-                now,
-                error=failure.error,
-                permanent=failure.permanent,
-                retry_after_seconds=failure.retry_after_seconds,
+        begun: dict[str, Delivery] = {}
+        for some in chunked(wanted, 500):
+            known = [wanted[i][0] for i in some]
+            applied = await self._store.apply_all(
+                some, Delivery, rule, of=Service.NOTIFIER, known=known
             )
+            begun |= {i: applied.standing[i] for i in applied.changed}
+        begun = {i: one for i, one in begun.items() if one.status is DeliveryStatus.SENDING}
+        attempts = []
+        for parcel in going:
+            members = [(begun[one.id], about) for one, about in parcel.members if one.id in begun]
+            if not members:
+                continue
+            leader = parcel.leader
+            token = wanted[leader.id][1]
+            attempt = _Attempt(Parcel(tuple(members)), token, leader.endpoint in troubled)
+            if members[0][0].id == leader.id:
+                attempts.append(attempt)
+            else:
+                # The token is the leader's: without it the others begin anew.
+                await self._record({attempt: _Result(is_late=True)})
+        return attempts
 
-        for send, failure in results.items():
-            if failure is not None:
-                log.warning(
-                    "a delivery failed",
-                    id=send.delivery.id,
-                    channel=send.delivery.channel,
-                    attempt=send.attempt,
-                    error=failure.error,
-                )
+    async def _attempt(self, attempt: _Attempt) -> _Result:
+        """Send once."""
+        leader = attempt.parcel.leader
+        try:
+            if not await self._turn(leader):
+                return _Result(is_late=True)
+            async with asyncio.timeout(SEND_SECONDS):
+                return _Result(reference=await self._deliver(attempt))
+        except TransientDeliveryError as error:
+            return _Result(error=str(error), retry_after_seconds=error.retry_after_seconds)
+        except PermanentDeliveryError as error:
+            gone = isinstance(error, ReceiverGoneError)
+            return _Result(error=str(error), permanent=True, is_gone=gone)
+        except TimeoutError:
+            return _Result(error=f"no answer within {SEND_SECONDS} s")
+        except Exception as error:
+            log.exception("a channel failed", id=leader.id, channel=leader.channel)
+            return _Result(error=f"{type(error).__name__}: {error}")
+
+    async def _turn(self, leader: Delivery) -> bool:
+        """Wait until the receiver takes one more; tell whether it does soon enough."""
+        channel = self._channels.current.get(leader.channel)
+        if channel is None or channel.max_per_second is None:
+            return True
+        name = f"rate:{leader.channel}:{leader.address or ''}"
+        latest = asyncio.get_running_loop().time() + SLOT_SECONDS
+        while True:
+            granted, seconds = (await self._store.take({name: 1}, channel.max_per_second, 1))[name]
+            if granted:
+                return True
+            if asyncio.get_running_loop().time() + seconds > latest:
+                return False
+            await asyncio.sleep(seconds + 0.005)
+
+    async def _deliver(self, attempt: _Attempt) -> str | None:
+        leader, source = attempt.parcel.members[0]
+        if leader.channel == CALLBACK:
+            key = await self._store.get(source.key_id, ApiKey)
+            if key is None or key.callback_secret is None or leader.address is None:
+                raise PermanentDeliveryError("its API key has no secret to sign callbacks with")
+            message = self._composed(leader, source, None)
+            await post_webhook(self._callbacks, leader.address, [key.callback_secret], message)
+            return None
+        channel = self._channels.current.get(leader.channel)
+        if channel is None:
+            raise PermanentDeliveryError(f"there is no channel {leader.channel!r} any more")
+        if leader.updates is not None:
+            message = await self._changed(leader, source)
+            await channel.sender.update(message, leader.reference or "")
+            return leader.reference
+        message = self._message(attempt)
+        return await channel.sender.deliver(message, [leader.address] if leader.address else [])
+
+    def _message(self, attempt: _Attempt) -> Message:
+        """Return the message of a parcel."""
+        leader, source = attempt.parcel.members[0]
+        url = f"{self._public_url}/review/{attempt.token}" if attempt.token else None
+        if not attempt.parcel.is_digest:
+            return self._composed(leader, source, url)
+        return digest(
+            leader,
+            [
+                self._composed(one, about, f"{url}/{one.id}" if url else None)
+                for one, about in attempt.parcel.members
+            ],
+            url,
+        )
+
+    async def _changed(self, change: Delivery, source: Source) -> Message:
+        """Return what a message that was sent is to say from now on."""
+        placed = await self._store.get(change.updates or "", Delivery)
+        if placed is None or placed.parcel_id is None:
+            return self._composed(change, source, None)
+        ids = await self._store.listed(parcel_index(placed.parcel_id), limit=MAX_PARCEL)
+        _, loaded = await self._store.load(ids)
+        members = [d for d in loaded if isinstance(d, Delivery) and d.updates is None]
+        sources, _ = await self._around(members)
+        messages = [
+            self._composed(one, sources[one.source_id], None)
+            for one in members
+            if one.source_id in sources
+        ]
+        return digest(placed, messages, None)
+
+    def _composed(self, one: Delivery, source: Source, url: str | None) -> Message:
+        try:
+            return compose(one, source, self._reader(one), url)
+        except Exception:
+            log.exception("a message could not be composed", id=one.id)
+            return plain(one, source, url)
+
+    def _reader(self, one: Delivery) -> Reader:
+        directory = self._rules.current.directory
+        reviewer = directory.get(one.reviewer_id) if one.reviewer_id else None
+        absent = directory.get(one.stands_in_for) if one.stands_in_for else None
+        return Reader(reviewer.zone if reviewer else None, absent.name if absent else "")
+
+    async def _record(self, results: Mapping[_Attempt, _Result]) -> None:
+        """Write down how attempts ended."""
+        by_id: dict[str, tuple[Delivery, _Result]] = {}
+        for attempt, result in results.items():
+            by_id |= {one.id: (one, result) for one, _ in attempt.parcel.members}
+            if result.error:
+                leader = attempt.parcel.leader
+                number, error = len(leader.attempts), result.error
+                where = {"id": leader.id, "channel": leader.channel}
+                log.warning("a delivery failed", **where, attempt=number, error=error)
+
+        def rule(record: Delivery, now: datetime) -> Change | None:
+            begun, result = by_id[record.id]
+            return _ended(record, len(begun.attempts), result, now)
 
         async def write() -> None:
-            known = [send.delivery for send in results]
-            await self._store.apply_all(by_id, Delivery, rule, known=known)
+            for some in chunked(by_id, 500):
+                known = [by_id[i][0] for i in some]
+                await self._store.apply_all(some, Delivery, rule, known=known)
+            await self._note_endpoints(results)
 
         try:
             await WRITING.call_with_retry(write, _ignored)
@@ -234,13 +361,54 @@ class Notifier:
             # attempts are taken to have died.
             log.error("how deliveries ended cannot be written", ids=[*by_id], error=str(error))
 
+    async def _note_endpoints(self, results: Mapping[_Attempt, _Result]) -> None:
+        """Note which endpoints failed, and which of those that had failed took a message."""
+        for attempt, result in results.items():
+            name = attempt.parcel.leader.endpoint
+            failed = bool(result.error) and (result.is_gone or not result.permanent)
+            recovered = attempt.is_troubled and not (result.error or result.is_late)
+
+            def rule(
+                record: Endpoint | None,
+                now: datetime,
+                name: str = name,
+                result: _Result = result,
+                recovered: bool = recovered,
+            ) -> Change | None:
+                if recovered:
+                    return endpoint.succeeded(record, now)
+                return endpoint.failed(
+                    record,
+                    name,
+                    now,
+                    result.error,
+                    is_gone=result.is_gone,
+                    retry_after_seconds=result.retry_after_seconds,
+                )
+
+            if failed or recovered:
+                await self._store.apply(endpoint.endpoint_id(name), Endpoint, rule)
+
+
+def _ended(record: Delivery, attempt: int, result: _Result, now: datetime) -> Change | None:
+    """Return the change by which an attempt (counted from 1) ends."""
+    if result.is_late:
+        soon = now + timedelta(seconds=1)
+        return delivery.called_off(record, attempt, soon, now, "its turn had not come")
+    if not result.error:
+        return delivery.succeed(record, attempt, now, result.reference)
+    return delivery.fail(
+        record,
+        attempt,
+        now,
+        error=result.error,
+        permanent=result.permanent,
+        retry_after_seconds=result.retry_after_seconds,
+    )
+
 
 async def _ignored(error: Exception) -> None:
     """Nothing is to be undone before the next try."""
-
-
-def _unchanged(record: Delivery, now: datetime) -> Change | None:
-    return None
 
 
 def new_token(record: Delivery) -> str:

@@ -1,9 +1,8 @@
 """The evaluator's Celery application: `celery -A services.safeguard_evaluator.app worker`."""
 
-from safeguards_runtime.policies import load_policies
 from safeguards_runtime.topology import Queue, Service, Task
 from safeguards_runtime.worker import Worker
-from services.safeguard_evaluator.evaluation import Evaluator
+from services.safeguard_evaluator.evaluation import Evaluator, judges_in_force
 
 worker = Worker(Service.EVALUATOR)
 app = worker.app
@@ -13,7 +12,7 @@ async def _set_aside(publication: bytes, reason: str) -> None:
     await worker.keep_aside(Queue.ACTIONS.value, publication, reason, is_publication=True)
 
 
-evaluator = Evaluator(worker.store, load_policies(worker.settings.policies_file), _set_aside)
+evaluator = Evaluator(worker.store, judges_in_force(worker.settings), _set_aside)
 
 
 @app.task(name=Task.EVALUATE.value)

@@ -180,6 +180,9 @@ class Outcome(Wire):
     decided_by: str
     """A reviewer's id, `policy`, `nobody` (a time-out), or `agent:…` (withdrawn)."""
 
+    decided_for: str | None = None
+    """The reviewer who was away, if somebody decided in their stead."""
+
     decided_at: datetime
     approved_digest: str | None = None
     """SHA-256 of the canonical JSON of the context that may run; None unless it may."""

@@ -5,6 +5,7 @@
 | `act` | action |
 | `apr` | approval |
 | `dlv` | delivery |
+| `ept` | endpoint of a channel |
 | `key` | API key |
 | `msg` | message set aside |
 """
@@ -19,7 +20,7 @@ from typing import Literal, get_args
 
 import uuid6
 
-Prefix = Literal["act", "apr", "dlv", "key", "msg"]
+Prefix = Literal["act", "apr", "dlv", "ept", "key", "msg"]
 
 _PATTERN = re.compile(
     rf"({'|'.join(get_args(Prefix))})_[0-9a-f]{{12}}7[0-9a-f]{{3}}[89ab][0-9a-f]{{15}}"
@@ -49,6 +50,14 @@ def twin_id(prefix: Prefix, identifier: str) -> str:
     An action and the approval it needs are twins, so either is found from the other.
     """
     return f"{prefix}_{identifier.partition('_')[2]}"
+
+
+def named_id(prefix: Prefix, name: str) -> str:
+    """Return the one identifier of what is known by `name`; the time in it is zero."""
+    raw = bytearray(6) + hashlib.sha256(name.encode()).digest()[:10]
+    raw[6] = 0x70 | raw[6] & 0x0F
+    raw[8] = 0x80 | raw[8] & 0x3F
+    return f"{prefix}_{raw.hex()}"
 
 
 def derived_id(prefix: Prefix, source_id: str, *parts: str) -> str:

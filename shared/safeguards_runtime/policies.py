@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from safeguards.contracts import Name, TimeoutSeconds, Verdict
 from safeguards.plugins.industry import plain_name
@@ -17,7 +18,11 @@ from safeguards_runtime.records.action import Terms
 
 DEFAULT_TERMS = "default"
 
+MAX_STEPS = 20
+"""How many reminders, and how many steps of escalation, an approval may have."""
+
 Globs = Annotated[tuple[str, ...], Field(min_length=1)]
+Groups = Annotated[tuple[Name, ...], Field(min_length=1)]
 
 
 class SafeguardConfig(ConfigurationModel):
@@ -27,14 +32,71 @@ class SafeguardConfig(ConfigurationModel):
     config: dict[str, Any] = {}
 
 
+class EscalationConfig(ConfigurationModel):
+    """One step of an escalation chain."""
+
+    after_seconds: TimeoutSeconds
+    """When these groups are asked as well, in seconds since the approval was opened."""
+
+    groups: Groups
+    channels: tuple[Name, ...] = ()
+    """Those of the terms unless given."""
+
+
 class TermsConfig(ConfigurationModel):
     """How people are asked."""
 
-    groups: Annotated[tuple[Name, ...], Field(min_length=1)]
+    groups: Groups
+    """Whose members may answer, and are told."""
+
     channels: tuple[Name, ...] = ()
+    """By name, in the order in which they are tried."""
+
+    order: Literal["all", "chain"] = "all"
+    """All channels at once; or one after the other, the next where the one before fails."""
+
     timeout_seconds: TimeoutSeconds = 300
     on_timeout: Literal["reject", "approve"] = "reject"
     editable: tuple[str, ...] = ()
+    """The fields of the context that a reviewer may change; `*` for all."""
+
+    remind_after_seconds: Annotated[tuple[TimeoutSeconds, ...], Field(max_length=MAX_STEPS)] = ()
+    """When those who were asked are asked again, in seconds since the approval was opened."""
+
+    escalation: Annotated[tuple[EscalationConfig, ...], Field(max_length=MAX_STEPS)] = ()
+    """Who is asked as well while nobody answers: the last step at once if nobody is on duty."""
+
+    working_hours: bool = False
+    """Whether all these seconds count only while somebody of the groups is at work."""
+
+    on_unreachable: Literal["wait", "escalate", "reject"] = "escalate"
+    """What follows when no message has reached anybody who may answer."""
+
+    sign_in_from: AlertSeverity | None = AlertSeverity.CRITICAL
+    """From this severity on the link in a mail is not enough to answer by; `never`: it always is.
+    """
+
+    @field_validator("sign_in_from", mode="before")
+    @classmethod
+    def _never(cls, value: Any) -> Any:
+        if value is None:
+            raise ValueError("write a severity, or never")
+        return None if value == "never" else value
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        steps = {
+            "remind_after_seconds": self.remind_after_seconds,
+            "escalation": tuple(step.after_seconds for step in self.escalation),
+        }
+        for what, seconds in steps.items():
+            if any(later <= earlier for earlier, later in pairwise(seconds)):
+                raise ValueError(f"{what}: each must come after the one before")
+            if seconds and seconds[-1] >= self.timeout_seconds:
+                raise ValueError(
+                    f"{what}: {seconds[-1]} s is not before timeout_seconds, {self.timeout_seconds}"
+                )
+        return self
 
     def terms(self) -> Terms:
         """Return the terms as an approval's record keeps them."""

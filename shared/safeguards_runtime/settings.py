@@ -69,6 +69,15 @@ class Settings(BaseSettings):
     allow_private_webhooks: bool = False
     """Let webhooks and Slack posts go to private, loopback and link-local addresses."""
 
+    messages_per_window: int = Field(5, ge=1)
+    """How many messages one person, or one place that people read, gets by one channel within a
+    window; what goes over it is gathered into one digest."""
+
+    messages_per_agent: int = Field(3, ge=1)
+    """How many of these may be about one agent."""
+
+    message_window_seconds: float = Field(60, gt=0, le=3600)
+
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 

@@ -27,6 +27,7 @@ class Queue(StrEnum):
     NOTIFY_EMAIL = "safeguards.notify.email"
     NOTIFY_SLACK = "safeguards.notify.slack"
     NOTIFY_WEBHOOK = "safeguards.notify.webhook"
+    NOTIFY_OTHER = "safeguards.notify.other"
 
 
 class Task(StrEnum):
@@ -38,6 +39,7 @@ class Task(StrEnum):
     SEND_EMAIL = "notifier.send_email"
     SEND_SLACK = "notifier.send_slack"
     SEND_WEBHOOK = "notifier.send_webhook"
+    SEND_OTHER = "notifier.send_other"
 
 
 QUEUE_OF: dict[Task, Queue] = {
@@ -47,6 +49,7 @@ QUEUE_OF: dict[Task, Queue] = {
     Task.SEND_EMAIL: Queue.NOTIFY_EMAIL,
     Task.SEND_SLACK: Queue.NOTIFY_SLACK,
     Task.SEND_WEBHOOK: Queue.NOTIFY_WEBHOOK,
+    Task.SEND_OTHER: Queue.NOTIFY_OTHER,
 }
 
 LOOKS_AT: dict[Service, Task] = {
@@ -56,13 +59,17 @@ LOOKS_AT: dict[Service, Task] = {
 }
 """The task by which a service looks at whatever is due on its agenda."""
 
-SENDS: dict[str, Task] = {
+_SENDS: dict[str, Task] = {
     "email": Task.SEND_EMAIL,
     "slack": Task.SEND_SLACK,
     "webhook": Task.SEND_WEBHOOK,
-    "log": Task.SEND_WEBHOOK,
 }
-"""The task that sends through a channel of a kind. The log shares the webhooks' queue."""
+
+
+def sends(kind: str) -> Task:
+    """Return the task that sends through a channel of a kind; one for all kinds of one's own."""
+    return _SENDS.get(kind, Task.SEND_OTHER)
+
 
 IDS_PER_HINT = 50
 """How many records one hint may name."""

@@ -18,7 +18,7 @@ from deploy.valkey import ValkeyServer
 from safeguards_runtime.records import Approval, Delivery
 from safeguards_runtime.records import delivery as delivery_rules
 from safeguards_runtime.store import Store
-from services.notifier.planning import plan
+from services.notifier.planning import World, plan
 from tests.bench import clones, work
 from tests.bench.clones import Template
 from tests.bench.floor import Floor
@@ -136,7 +136,7 @@ async def _told_of(store: Store, now: Any) -> str:
     assert written
     asked = written[0]
     assert isinstance(asked, Approval)
-    changes = plan(asked, work.ROUTES, work.DIRECTORY, now)
+    changes = plan(asked, World(work.ROUTES, work.DIRECTORY, now))
     assert changes
     (records,) = await store.commit([changes])
     ids = [record.id for record in records or () if isinstance(record, Delivery)]

@@ -11,15 +11,14 @@ from typing import cast
 from safeguards.contracts import ActionSubmission, ApprovalSubmission
 from safeguards.identifiers import new_id
 from safeguards.types import AlertSeverity
-from safeguards_runtime.records import Action, Approval, Change, Delivery, Record
+from safeguards_runtime.records import Action, Approval, Change, Delivery, Record, opening
 from safeguards_runtime.records import action as action_rules
-from safeguards_runtime.records import approval as approval_rules
 from safeguards_runtime.records.action import Terms
 from safeguards_runtime.reviewers import Directory
 from safeguards_runtime.store import Store
 from safeguards_runtime.store.encoding import agenda_key
 from safeguards_runtime.topology import HINT_GRACE_SECONDS, Service
-from services.notifier.planning import Route, plan
+from services.notifier.planning import Route, World, plan
 from tests.bench.measurement import until
 from tests.bench.sides import AGENT_ID, CONTEXT, TITLE
 from tests.stack import REVIEWERS
@@ -31,9 +30,9 @@ KEY_ID = new_id("key")
 AT_ONCE = 250
 
 ROUTES = {
-    "webhook": Route("webhook", "place", AlertSeverity.INFO),
-    "slow": Route("webhook", "place", AlertSeverity.INFO),
-    "email": Route("email", "person", AlertSeverity.INFO),
+    "webhook": Route("webhook", "webhook", "place", "programs", AlertSeverity.INFO),
+    "slow": Route("slow", "webhook", "place", "programs", AlertSeverity.INFO),
+    "email": Route("email", "email", "person", "people", AlertSeverity.INFO),
 }
 DIRECTORY = Directory.model_validate(REVIEWERS)
 
@@ -57,7 +56,8 @@ async def _planned(store: Store, number: int, channel: str) -> tuple[datetime, l
     while len(planned) < number:
         several = range(min(AT_ONCE, number - len(planned)))
         asked = await _commit(store, [(request(channel, planned_at),) for _ in several])
-        plans = [plan(cast(Approval, record), ROUTES, DIRECTORY, planned_at) for record in asked]
+        world = World(ROUTES, DIRECTORY, planned_at)
+        plans = [plan(cast(Approval, record), world) for record in asked]
         written = await store.commit([changes for changes in plans if changes])
         for records in written:
             planned += [record.id for record in records or () if isinstance(record, Delivery)]
@@ -101,9 +101,7 @@ def request(channel: str, now: datetime) -> Change:
         on_timeout="reject",
         editable=("*",),
     )
-    return approval_rules.request(
-        new_id("apr"), submission, terms, key_id=KEY_ID, owner=None, now=now
-    )
+    return opening.request(new_id("apr"), submission, terms, key_id=KEY_ID, owner=None, now=now)
 
 
 async def _commit(store: Store, transactions: Sequence[Sequence[Change]]) -> list[Record]:

@@ -31,12 +31,16 @@ class CertificateAuthority:
     def __exit__(self, *_: object) -> None:
         self._directory.cleanup()
 
-    def server_context(self, *hosts: str) -> ssl.SSLContext:
-        """Return a context whose certificate is for `hosts`, or else for this machine."""
+    def server_context(self, *hosts: str, expired: bool = False) -> ssl.SSLContext:
+        """Return a context whose certificate is for `hosts`, or else for this machine.
+
+        Args:
+            expired: whether it was good until a minute ago.
+        """
         hosts = hosts or ("localhost", "127.0.0.1")
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, hosts[0])])
-        certificate = self._sign(name, key.public_key(), hosts)
+        certificate = self._sign(name, key.public_key(), hosts, expired=expired)
         path = Path(self._directory.name) / f"{hosts[0]}.pem"
         path.write_bytes(
             key.private_bytes(
@@ -51,9 +55,15 @@ class CertificateAuthority:
         return context
 
     def _sign(
-        self, subject: x509.Name, public_key: ec.EllipticCurvePublicKey, hosts: tuple[str, ...]
+        self,
+        subject: x509.Name,
+        public_key: ec.EllipticCurvePublicKey,
+        hosts: tuple[str, ...],
+        *,
+        expired: bool = False,
     ) -> x509.Certificate:
         now = datetime.now(UTC)
+        ends = now - timedelta(minutes=1) if expired else now + timedelta(days=1)
         builder = (
             x509.CertificateBuilder()
             .subject_name(subject)
@@ -61,7 +71,7 @@ class CertificateAuthority:
             .public_key(public_key)
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(hours=1))
-            .not_valid_after(now + timedelta(days=1))
+            .not_valid_after(ends)
             .add_extension(x509.BasicConstraints(ca=not hosts, path_length=None), critical=True)
             # Python 3.13 verifies as strictly as RFC 5280 demands.
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)

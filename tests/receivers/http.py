@@ -125,6 +125,10 @@ class HttpReceiver:
                 open_.shutdown(socket.SHUT_RDWR)
         self._server.server_close()
 
+    def _answer_to(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
+        """Return what a request is answered with; others may look at it first."""
+        return self._next_answer()
+
     def _next_answer(self) -> Answer:
         try:
             return self._answers.popleft()
@@ -162,13 +166,15 @@ class _HttpConnection(BaseHTTPRequestHandler):
     def _handle(self) -> None:
         receiver = self.server.receiver
         length = int(self.headers.get("Content-Length") or 0)
-        answer = receiver._next_answer()
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        body = self.rfile.read(length)
+        answer = receiver._answer_to(self.command, self.path, headers, body)
         receiver._collected.add(
             ReceivedRequest(
                 method=self.command,
                 path=self.path,
-                headers={name.lower(): value for name, value in self.headers.items()},
-                body=self.rfile.read(length),
+                headers=headers,
+                body=body,
                 connection=self.client_address[1],
                 received_at=time.monotonic(),
                 answer=answer,

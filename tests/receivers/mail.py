@@ -135,6 +135,10 @@ class SmtpServer:
         """Close every open connection, as a server does that was idle for too long."""
         self._run(self._abort_all())
 
+    def restart(self) -> None:
+        """Stop, with every connection closed, and start again on the same port."""
+        self._run(self._relisten())
+
     def __enter__(self) -> Self:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="smtp-server")
@@ -154,6 +158,14 @@ class SmtpServer:
 
     async def _listen(self) -> asyncio.Server:
         return await self._loop.create_server(self._protocol, self.host, 0, ssl=self._tls)
+
+    async def _relisten(self) -> None:
+        self._server.close()
+        await self._abort_all()
+        await self._server.wait_closed()
+        self._server = await self._loop.create_server(
+            self._protocol, self.host, self.port, ssl=self._tls
+        )
 
     def _protocol(self) -> SMTP:
         return _Connection(

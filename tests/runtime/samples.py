@@ -14,7 +14,7 @@ from safeguards.contracts import (
     Verdict,
 )
 from safeguards.identifiers import new_id
-from safeguards_runtime.records import Action, Approval, Change, Delivery, Record
+from safeguards_runtime.records import Action, Approval, Change, Delivery, Record, opening
 from safeguards_runtime.records import action as action_rules
 from safeguards_runtime.records import approval as approval_rules
 from safeguards_runtime.records import delivery as delivery_rules
@@ -56,7 +56,7 @@ def asked(
     """Return an open approval that agent `trader` asked for at `NOW`."""
     given = {"agent_id": "trader", "title": "Pay ACME", **submission}
     metadata = {"amount": "2500.00", "payee": "ACME"} if context is None else context
-    change = approval_rules.request(
+    change = opening.request(
         new_id("apr"),
         ApprovalSubmission(metadata=metadata, **given),
         terms,
@@ -118,18 +118,13 @@ def judgement(verdict: Verdict, **given: Any) -> Judgement:
     return Judgement(verdict=verdict, terms=TERMS, **given)
 
 
-def planned(**given: Any) -> Delivery:
+def planned(*, not_before: datetime | None = None, **given: Any) -> Delivery:
     """Return a delivery that was planned at `NOW`."""
+    about = {"event": "approval.requested", "channel": "email", "kind": "email", **given}
     delivery = Delivery(
-        id=new_id("dlv"),
-        source_id=new_id("apr"),
-        event="approval.requested",
-        channel="email",
-        kind="email",
-        next_attempt_at=NOW,
-        **given,
+        id=new_id("dlv"), source_id=new_id("apr"), next_attempt_at=NOW, **about
     )
-    return done(delivery_rules.plan(delivery, NOW), Delivery)
+    return done(delivery_rules.plan(delivery, NOW, not_before), Delivery)
 
 
 def assert_chained(lines: list[HistoryView], record: Record) -> None:

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from safeguards.canonical import digest
 from safeguards.contracts import ActionSubmission, Outcome, Verdict
 from safeguards.types import ActionStatus
-from safeguards_runtime.records import Action, Refusal
+from safeguards_runtime.records import Action, Refusal, opening
 from safeguards_runtime.records import action as rules
-from safeguards_runtime.records import approval as approval_rules
 from safeguards_runtime.topology import Service
 from tests.runtime.samples import assert_chained, at, done, judgement, submitted
 
@@ -108,7 +107,7 @@ def test_a_withdrawal_is_called_back_as_every_outcome_is() -> None:
 def test_the_outcome_of_its_approval_is_carried_over_once() -> None:
     """Without being heard again: the agent has heard it from the approval."""
     action = _judged(Verdict.REQUIRE_APPROVAL)
-    opened = approval_rules.open_for(action, at(2))
+    opened = opening.open_for(action, at(2))
     assert opened is not None
     action = done(opened[1], Action)
     outcome = Outcome(
@@ -172,7 +171,7 @@ def _step(action: Action, step: str, seconds: int) -> Any:
         case "withdraw":
             return rules.withdraw(action, now)
         case "open":
-            opened = approval_rules.open_for(action, now)
+            opened = opening.open_for(action, now)
             return opened and opened[1]
         case "close":
             outcome = _judged(Verdict.ALLOW).outcome

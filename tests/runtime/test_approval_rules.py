@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from safeguards.canonical import digest
 from safeguards.contracts import AnswerSubmission, ApprovalSubmission, Outcome, Verdict
 from safeguards.types import ActionStatus
-from safeguards_runtime.records import Action, Approval, Change, Refusal
+from safeguards_runtime.records import Action, Approval, Change, Refusal, opening, waiting
 from safeguards_runtime.records import action as action_rules
 from safeguards_runtime.records import approval as rules
 from safeguards_runtime.records.approval import MAX_QUESTIONS
+from safeguards_runtime.records.events import RESOLVED
 from safeguards_runtime.records.modifications import field_type, fits
 from safeguards_runtime.topology import HINT_GRACE_SECONDS, Service
 from tests.runtime.samples import (
@@ -383,7 +384,7 @@ def test_nothing_is_answered_after_the_end(end: str) -> None:
 def test_silence_ends_in_the_default(default: str, status: ActionStatus) -> None:
     """The default is reject; `approve` has to be asked for. Nobody is named as the decider."""
     open_ = asked(terms=TERMS.model_copy(update={"on_timeout": default}))
-    ended = done(rules.time_out(open_, open_.expires_at), Approval)
+    ended = done(waiting.time_out(open_, open_.expires_at), Approval)
     assert (ended.status, _outcome(ended).decided_by) == (status, "nobody")
     assert (_outcome(ended).approved_digest is not None) == (default == "approve")
 
@@ -392,21 +393,21 @@ def test_the_deadline_itself_is_too_late() -> None:
     """A microsecond before it the response counts and the time-out does not; at it, the reverse."""
     open_ = asked()
     before = open_.expires_at - timedelta(microseconds=1)
-    assert rules.time_out(open_, before) is None
+    assert waiting.time_out(open_, before) is None
     assert respond(open_, "approve", seconds=300 - 1e-6) is not None
-    assert rules.time_out(open_, open_.expires_at) is not None
+    assert waiting.time_out(open_, open_.expires_at) is not None
     with pytest.raises(Refusal) as refused:
         respond(open_, "approve", seconds=300)
     assert refused.value.code == "expired"
 
 
 def test_a_decided_approval_does_not_time_out() -> None:
-    assert rules.time_out(responded(asked(), "reject"), at(1000)) is None
+    assert waiting.time_out(responded(asked(), "reject"), at(1000)) is None
 
 
 def test_a_response_after_the_time_out_is_told_of_it() -> None:
     open_ = asked()
-    ended = done(rules.time_out(open_, open_.expires_at), Approval)
+    ended = done(waiting.time_out(open_, open_.expires_at), Approval)
     with pytest.raises(Refusal, match="already timed out by nobody"):
         respond(ended, "approve", seconds=301)
 
@@ -445,12 +446,12 @@ def test_every_end_is_heard_once_and_told_once(end: str) -> None:
     open_ = asked()
     change = {
         "cancel": lambda: rules.cancel(open_, at(1)),
-        "time_out": lambda: rules.time_out(open_, at(300)),
+        "time_out": lambda: waiting.time_out(open_, at(300)),
     }.get(end, lambda: respond(open_, end, modifications=_changes(end)))()
     assert change is not None
     ended = done(change, Approval)
     assert change.feed == (ended.outcome,)
-    assert [entry.event for entry in ended.owes(Service.NOTIFIER)] == [rules.RESOLVED]
+    assert [entry.event for entry in ended.owes(Service.NOTIFIER)] == [RESOLVED]
     assert ended.timers() == {}
 
 
@@ -468,7 +469,7 @@ def _to_be_opened(**submission: Any) -> Action:
 def test_an_approval_is_opened_as_the_twin_of_its_action() -> None:
     """It shows what the action holds, bound by the same digest; the action is done with."""
     action = _to_be_opened(owner="pat", on_behalf_of="kim")
-    opened = rules.open_for(action, at(2))
+    opened = opening.open_for(action, at(2))
     assert opened is not None
     approval, after = done(opened[0], Approval), done(opened[1], Action)
     assert (approval.id, approval.action_id) == (action.approval_id, action.id)
@@ -479,20 +480,20 @@ def test_an_approval_is_opened_as_the_twin_of_its_action() -> None:
 
 def test_an_approval_is_opened_once() -> None:
     """A second hint finds nothing to do."""
-    opened = rules.open_for(_to_be_opened(), at(2))
+    opened = opening.open_for(_to_be_opened(), at(2))
     assert opened is not None
-    assert rules.open_for(done(opened[1], Action), at(3)) is None
+    assert opening.open_for(done(opened[1], Action), at(3)) is None
 
 
 def test_nothing_is_opened_for_a_withdrawn_or_unjudged_action() -> None:
     withdrawn = done(action_rules.withdraw(_to_be_opened(), at(2)), Action)
-    assert rules.open_for(withdrawn, at(3)) is None
-    assert rules.open_for(submitted(), at(3)) is None
+    assert opening.open_for(withdrawn, at(3)) is None
+    assert opening.open_for(submitted(), at(3)) is None
 
 
 def test_the_end_of_an_approval_closes_its_action() -> None:
     """The tracker owes it to the action, and strikes it off when that is done."""
-    opened = rules.open_for(_to_be_opened(), at(2))
+    opened = opening.open_for(_to_be_opened(), at(2))
     assert opened is not None
     ended = responded(done(opened[0], Approval), "approve")
     assert [entry.event for entry in ended.owes(Service.TRACKER)] == [rules.CLOSE_ACTION]
@@ -511,10 +512,10 @@ RULES: dict[str, Callable[[Approval, float], Change | None]] = {
     "ask": lambda a, s: respond(a, "ask", comments=f"why at {s}?", seconds=s),
     "stale": lambda a, s: respond(a, "approve", version=a.version + 1, seconds=s),
     "answer": lambda a, s: rules.answer(a, AnswerSubmission(answer="so"), at(s)),
-    "time_out": lambda a, s: rules.time_out(a, at(s)),
+    "time_out": lambda a, s: waiting.time_out(a, at(s)),
     "cancel": lambda a, s: rules.cancel(a, at(s)),
     "closed": lambda a, s: rules.closed(a, at(s)),
-    "told": lambda a, s: rules.told(a, tuple(e.event for e in a.outbox), 1, at(s)),
+    "told": lambda a, s: waiting.told(a, tuple(e.event for e in a.outbox), 1, at(s)),
 }
 
 
@@ -524,7 +525,7 @@ def test_whatever_happens_there_is_one_outcome_and_a_whole_history(
 ) -> None:
     """After any sequence of events: at most one outcome, never changed and heard once; a history
     without gaps that verifies; agenda entries that follow from the outbox and the deadline."""
-    change: Change | None = rules.request(
+    change: Change | None = opening.request(
         asked().id, _submission(), TERMS, key_id="key_x", owner=None, now=at(0)
     )
     assert change is not None

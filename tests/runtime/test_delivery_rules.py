@@ -103,8 +103,11 @@ def test_a_shorter_wish_does_not_shorten_our_own_wait(asked: float) -> None:
 
 
 def test_a_permanent_error_ends_it() -> None:
+    """What it means for who was to be reached is looked at once more; then it is done with."""
     dead = _failed(planned(), permanent=True)
-    assert (dead.status, dead.due()) == (DeliveryStatus.DEAD, {})
+    assert (dead.status, dead.error) == (DeliveryStatus.DEAD, "refused")
+    assert [entry.event for entry in dead.owes(Service.NOTIFIER)] == [rules.DIED]
+    assert done(rules.settled(dead, at(20)), Delivery).due() == {}
 
 
 def test_it_is_dead_after_the_last_attempt() -> None:
@@ -169,6 +172,102 @@ def test_what_was_decided_meanwhile_is_dropped() -> None:
     assert (moot.status, moot.due()) == (DeliveryStatus.MOOT, {})
     assert rules.drop(moot, at(2), "decided") is None
     assert rules.start(moot, at(1000), None) is None
+
+
+# --- waiting, and travelling with others --------------------------------------------------------
+
+
+def test_quiet_hours_hold_a_delivery_back() -> None:
+    """It is neither hinted nor due before they end, and its time is exact."""
+    held = planned(not_before=at(3600))
+    assert not rules.is_due(held, at(3599))
+    assert held.due() == {Service.NOTIFIER: at(3600)}
+    assert rules.start(held, at(3599), None) is None
+    assert rules.start(held, at(3600), None) is not None
+
+
+def test_waiting_for_others_is_no_attempt() -> None:
+    waiting = done(rules.postpone(planned(), at(60), at(1), "gathered"), Delivery)
+    assert (waiting.status, waiting.attempts, waiting.next_attempt_at) == ("PENDING", (), at(60))
+    assert not rules.is_due(waiting, at(59))
+
+
+def test_what_waits_in_a_lane_is_found_there_until_it_goes() -> None:
+    """Only what people read is gathered, and one lane is one recipient of one channel."""
+    delivery = planned(reads="people", reviewer_id="alex")
+    lane = rules.lane_index(delivery.lane)
+    assert lane not in delivery.indexes()
+    waiting = done(rules.postpone(delivery, at(60), at(1), "gathered"), Delivery)
+    assert lane in waiting.indexes()
+    gone = done(rules.start(waiting, at(10), "token", parcel_id="dlv_leader"), Delivery)
+    assert lane not in gone.indexes()
+    assert rules.parcel_index("dlv_leader") in gone.indexes()
+    hook = done(rules.postpone(planned(), at(60), at(1), "down"), Delivery)
+    assert not any(name.startswith("deliveries:lane") for name in hook.indexes())
+
+
+def test_an_attempt_without_a_turn_is_taken_back() -> None:
+    begun = _started(planned())
+    waiting = done(rules.called_off(begun, 1, at(30), at(6), "no turn"), Delivery)
+    assert (waiting.status, waiting.attempts) == (DeliveryStatus.PENDING, ())
+    assert rules.called_off(waiting, 1, at(30), at(6), "no turn") is None
+
+
+# --- the next channel ---------------------------------------------------------------------------
+
+
+def _owed(delivery: Delivery) -> list[str]:
+    return [entry.event for entry in delivery.owes(Service.NOTIFIER)]
+
+
+def test_the_first_failure_asks_for_the_next_channel_once() -> None:
+    """The channel itself is tried again as ever; a second failure does not ask a second time."""
+    failed = _failed(planned(fallbacks=("email", "sms")))
+    assert _owed(failed) == [rules.FALL_BACK]
+    settled = done(rules.settled(failed, at(7)), Delivery)
+    assert (settled.fallbacks, _owed(settled)) == ((), [])
+    assert _owed(_failed(settled)) == []
+    assert _owed(_failed(planned())) == []
+
+
+def test_a_channel_that_is_down_falls_back_without_an_attempt() -> None:
+    delivery = planned(fallbacks=("email",))
+    waiting = rules.postpone(delivery, at(30), at(1), "down", falls_back=True)
+    assert _owed(done(waiting, Delivery)) == [rules.FALL_BACK]
+
+
+def test_only_a_message_that_asks_is_followed_up_when_it_dies() -> None:
+    """That nobody was told of an outcome is a dead letter like any other."""
+    assert _owed(done(rules.give_up(planned(), at(1), "disabled"), Delivery)) == [rules.DIED]
+    told = planned(event="approval.resolved")
+    assert _owed(done(rules.give_up(told, at(1), "disabled"), Delivery)) == []
+
+
+def test_what_can_be_changed_where_it_is_is_looked_at_once_more() -> None:
+    """The outcome may have come while the message was on its way."""
+    sent = done(rules.succeed(_started(planned()), 1, at(6), "C1:17.1"), Delivery)
+    assert (sent.reference, _owed(sent)) == ("C1:17.1", [rules.PLACED])
+
+
+def test_a_replayed_delivery_no_longer_counts_as_dead() -> None:
+    dead = _failed(planned(), permanent=True)
+    again = done(rules.replay(dead, at(100), "operator"), Delivery)
+    assert (_owed(again), again.error) == ([], "")
+
+
+def test_webhooks_are_tried_for_three_days() -> None:
+    """5 s, 5 min, 30 min, 2, 5, 10, 14, 20 and 24 h, each within a fifth."""
+    delivery = planned(kind="webhook")
+    for base in (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400):
+        delivery = _failed(delivery)
+        assert 0.8 * base <= _wait(delivery) <= 1.2 * base
+    assert _failed(delivery).status is DeliveryStatus.DEAD
+
+
+def test_every_change_of_a_delivery_is_counted_by_channel() -> None:
+    change = rules.start(planned(), at(5), None)
+    assert change is not None
+    assert change.counts == ("deliveries:attempt_started:email",)
 
 
 @pytest.mark.parametrize("size", [0, 1, KEPT_BYTES - 1, KEPT_BYTES, KEPT_BYTES + 1, KEPT_BYTES + 2])

@@ -23,9 +23,20 @@ from safeguards.contracts import (
 )
 from safeguards.identifiers import new_id
 from safeguards.types import ActionStatus
-from safeguards_runtime.records import Action, Approval, Change, Delivery, Refusal, action
+from safeguards_runtime.records import (
+    Action,
+    Approval,
+    Change,
+    Delivery,
+    Refusal,
+    action,
+    waiting,
+)
 from safeguards_runtime.records import approval as rules
 from safeguards_runtime.records import delivery as delivery_rules
+from safeguards_runtime.records import opening as opening_rules
+from safeguards_runtime.records.events import RESOLVED
+from safeguards_runtime.records.rota import ALWAYS
 from safeguards_runtime.store import Store
 from safeguards_runtime.store.encoding import FEED, agenda_key, claim_key, milliseconds, record_key
 from safeguards_runtime.store.store import ClaimedError, Rule
@@ -38,7 +49,7 @@ def opening(now: datetime, *, agent_id: str = "trader", **given: Any) -> Change:
     """Return the change that opens an approval."""
     submission = ApprovalSubmission(agent_id=agent_id, title="Pay", metadata={"amount": "1.00"})
     fixed: dict[str, Any] = {"key_id": new_id("key"), "owner": None, "claims": {}, **given}
-    return rules.request(new_id("apr"), submission, TERMS, now=now, **fixed)
+    return opening_rules.request(new_id("apr"), submission, TERMS, now=now, **fixed)
 
 
 async def opened(store: Store, **given: Any) -> Approval:
@@ -281,7 +292,7 @@ async def test_what_is_not_due_yet_goes_back_to_its_own_time(store: Store) -> No
     approval = await opened(store)
     await store.redis.zadd(agenda_key(Service.TRACKER), {approval.id: 1})
     await store.lease(Service.TRACKER, 10)
-    await store.apply_all([approval.id], Approval, rules.time_out, of=Service.TRACKER)
+    await store.apply_all([approval.id], Approval, waiting.time_out, of=Service.TRACKER)
     due = (await agenda(store, Service.TRACKER))[approval.id]
     assert due == milliseconds(approval.expires_at)
 
@@ -290,7 +301,7 @@ async def test_an_id_without_a_record_is_taken_off_the_agenda(store: Store) -> N
     ghost = new_id("apr")
     await store.redis.zadd(agenda_key(Service.TRACKER), {ghost: 1})
     leased, _ = await store.lease(Service.TRACKER, 10)
-    await store.apply_all(leased, Approval, rules.time_out, of=Service.TRACKER)
+    await store.apply_all(leased, Approval, waiting.time_out, of=Service.TRACKER)
     assert await agenda(store, Service.TRACKER) == {}
 
 
@@ -299,7 +310,7 @@ async def test_what_has_ended_is_taken_off_the_agenda(store: Store) -> None:
     approval = await opened(store)
     await store.apply(approval.id, Approval, answering("approve"))
     await store.redis.zadd(agenda_key(Service.TRACKER), {approval.id: 1})
-    await store.apply_all([approval.id], Approval, rules.time_out, of=Service.TRACKER)
+    await store.apply_all([approval.id], Approval, waiting.time_out, of=Service.TRACKER)
     assert await agenda(store, Service.TRACKER) == {}
 
 
@@ -312,7 +323,7 @@ async def test_the_agenda_says_what_the_record_says(store: Store) -> None:
     assert ended is not None
     assert set(await agenda(store, Service.TRACKER)) == set()
     await store.apply_all(
-        [approval.id], Approval, lambda a, now: rules.told(a, (rules.RESOLVED,), 0, now)
+        [approval.id], Approval, lambda a, now: waiting.told(a, (RESOLVED,), 0, now)
     )
     assert await agenda(store, Service.NOTIFIER) == {}
 
@@ -411,7 +422,7 @@ async def test_an_outcome_is_fed_with_what_was_decided(store: Store) -> None:
         agent_id="trader", title="Pay", metadata={"items": [1], "note": {"a": "b"}}
     )
     approval, _ = await store.create(
-        rules.request(new_id("apr"), submission, TERMS, key_id="k", owner=None, now=now)
+        opening_rules.request(new_id("apr"), submission, TERMS, key_id="k", owner=None, now=now)
     )
     changes = {"items": [None, 1], "note": {"a": None}}
     ended = await store.apply(approval.id, Approval, answering("modify", modifications=changes))
@@ -443,7 +454,7 @@ async def test_a_time_out_comes_once_however_many_trackers_look(store: Store) ->
     """Ten trackers advance the same overdue approval at once: one outcome, one feed entry."""
     long_ago = await store.now() - timedelta(seconds=TERMS.timeout_seconds)
     approval, _ = await store.create(opening(long_ago))
-    await asyncio.gather(*(advance(store, [approval.id]) for _ in range(10)))
+    await asyncio.gather(*(advance(store, [approval.id], ALWAYS) for _ in range(10)))
     standing = await store.get(approval.id, Approval)
     assert standing is not None
     assert standing.status is ActionStatus.TIMED_OUT
@@ -473,8 +484,8 @@ async def test_a_response_between_the_trackers_rounds_still_closes_the_action(
     tracker = _Interrupted(store_url)
     tracker.interrupt(round_, lambda: store.apply(approval.id, Approval, answering("approve")))
     try:
-        await advance(tracker, [approval.id])
-        await advance(store, [approval.id])
+        await advance(tracker, [approval.id], ALWAYS)
+        await advance(store, [approval.id], ALWAYS)
     finally:
         await tracker.close()
     _, (action,) = await store.load([str(approval.action_id)])
@@ -492,7 +503,7 @@ async def _opened_for_action(store: Store) -> Approval:
         Action,
         lambda record, now: action.judge(record, judgement(Verdict.REQUIRE_APPROVAL), now),
     )
-    await advance(store, [made.id])
+    await advance(store, [made.id], ALWAYS)
     _, (approval,) = await store.load([made.id.replace("act_", "apr_")])
     assert isinstance(approval, Approval)
     return approval

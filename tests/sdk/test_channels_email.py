@@ -13,7 +13,7 @@ import pytest
 from safeguards.errors import ConfigurationError, PermanentDeliveryError, TransientDeliveryError
 from safeguards.notifications import mail_pool
 from safeguards.notifications.channels import EmailChannel
-from safeguards.notifications.channels.email import mail_address
+from safeguards.notifications.mail import mail_address
 from safeguards.notifications.message import Link, Message
 from safeguards.types import AlertSeverity, SafetyAlert
 from tests.receivers import CertificateAuthority, SmtpServer, closed_port
@@ -118,6 +118,63 @@ async def test_a_connection_that_the_server_closed_is_renewed() -> None:
         assert smtp.connections == 2
 
 
+async def test_a_restarted_server_costs_no_attempt() -> None:
+    """Kept connections that are gone are renewed, each once, before anything is handed over."""
+    with SmtpServer() as smtp:
+        async with channel_to(smtp.port, max_connections=3) as channel:
+            await asyncio.gather(*(channel.deliver(message(), [ANN]) for _ in range(3)))
+            smtp.restart()
+            await asyncio.gather(*(channel.deliver(message(), [ANN]) for _ in range(3)))
+        assert len(smtp.mails) == 6
+        assert smtp.connections == 6
+
+
+async def test_a_server_that_says_that_it_closes_the_kept_connection_costs_no_attempt() -> None:
+    """421 at the first command (RFC 5321 section 3.8); from a new connection it is an answer."""
+    with SmtpServer() as smtp:
+        async with channel_to(smtp.port) as channel:
+            await channel.deliver(message(), [ANN])
+            smtp.answer("MAIL", "421 idle for too long")
+            await channel.deliver(message(), [ANN])
+            assert (len(smtp.mails), smtp.connections) == (2, 2)
+            smtp.answer("MAIL", "421 going down", "421 going down")
+            with pytest.raises(TransientDeliveryError, match="421 going down"):
+                await channel.deliver(message(), [ANN])
+        assert (len(smtp.mails), smtp.connections) == (2, 3)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+async def test_a_mail_that_the_server_took_without_saying_so_comes_again_as_the_same(
+    kept: bool,
+) -> None:
+    """It breaks off before its 250: reported, not repeated; the next attempt can be told."""
+    with SmtpServer() as smtp:
+        async with channel_to(smtp.port) as channel:
+            if kept:
+                await channel.deliver(message(), [ANN])
+            sent = message(subject="once")
+            smtp.answer("END", "drop")
+            with pytest.raises(TransientDeliveryError, match="broke"):
+                await channel.deliver(sent, [ANN])
+            first = [mail for mail in smtp.mails if mail.subject == "once"]
+            assert [mail.is_taken for mail in first] == [False]
+            await channel.deliver(sent, [ANN])
+        once, again = (mail.message for mail in smtp.mails if mail.subject == "once")
+    assert once["Message-ID"] == again["Message-ID"] == f"<{sent.id}@xn--bcher-kva.example>"
+
+
+@pytest.mark.parametrize("command", ["RCPT", "DATA"])
+async def test_a_connection_that_breaks_amid_a_mail_is_not_renewed_silently(command: Any) -> None:
+    """How far the server came is not known: whoever counts the attempts decides."""
+    with SmtpServer() as smtp:
+        async with channel_to(smtp.port) as channel:
+            await channel.deliver(message(), [ANN])
+            smtp.answer(command, "drop")
+            with pytest.raises(TransientDeliveryError, match="broke"):
+                await channel.deliver(message(), [ANN])
+            assert (len(smtp.mails), smtp.connections) == (1, 1)
+
+
 async def test_a_connection_that_was_idle_too_long_is_renewed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -158,7 +215,7 @@ async def test_a_dropped_or_silent_connection_is_transient() -> None:
     """As is a server that is not there; the next mail gets a new connection."""
     with SmtpServer() as smtp:
         async with channel_to(smtp.port, timeout_seconds=0.5) as channel:
-            smtp.answer("DATA", "drop", "drop")
+            smtp.answer("DATA", "drop")
             with pytest.raises(TransientDeliveryError, match="broke"):
                 await channel.deliver(message(), [ANN])
             smtp.answer("MAIL", "hang")
@@ -236,19 +293,37 @@ async def test_a_server_without_starttls_gets_nothing() -> None:
         assert smtp.mails == []
 
 
-@pytest.mark.parametrize("implicit", [False, True])
-async def test_a_certificate_that_does_not_verify_is_refused(
-    authority: CertificateAuthority, implicit: bool
+async def test_a_server_without_tls_from_the_start_gets_nothing(
+    authority: CertificateAuthority,
 ) -> None:
-    """Neither an unknown authority nor another host's certificate will do."""
-    context = authority.server_context("other.example")
+    """The error says what to change; no handshake will ever succeed there."""
+    with SmtpServer() as smtp:
+        config = {"use_tls": False, "use_ssl": True, "ca_file": str(authority.ca_file)}
+        async with channel_to(smtp.port, **config) as channel:
+            with pytest.raises(PermanentDeliveryError, match=r"speak TLS .* 'use_tls' instead"):
+                await channel.deliver(message(), [ANN])
+        assert smtp.mails == []
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [("unknown authority", "issuer"), ("other host", "not valid for"), ("expired", "expired")],
+)
+async def test_a_certificate_that_does_not_verify_is_refused(
+    authority: CertificateAuthority, implicit: bool, fault: str, said: str
+) -> None:
+    """Neither an unknown authority's nor another host's nor an old one will do."""
+    hosts = ["other.example"] if fault == "other host" else []
+    context = authority.server_context(*hosts, expired=fault == "expired")
     server = SmtpServer(tls=context) if implicit else SmtpServer(starttls=context)
+    trusted = {} if fault == "unknown authority" else {"ca_file": str(authority.ca_file)}
     with server as smtp:
-        for trusted in ({}, {"ca_file": str(authority.ca_file)}):
-            config = {"use_ssl": implicit, "use_tls": not implicit, **trusted}
-            async with channel_to(smtp.port, **config) as channel:
-                with pytest.raises(PermanentDeliveryError, match="could not be verified"):
-                    await channel.deliver(message(), [ANN])
+        config = {"use_ssl": implicit, "use_tls": not implicit, **trusted}
+        async with channel_to(smtp.port, **config) as channel:
+            with pytest.raises(PermanentDeliveryError, match="could not be verified") as caught:
+                await channel.deliver(message(), [ANN])
+        assert said in str(caught.value)
         assert smtp.mails == []
 
 
@@ -353,6 +428,14 @@ async def test_one_channel_serves_several_event_loops() -> None:
         ({"password": ["hunter2"], "username": "me"}, "'password' is wrong"),
         ({"ca_file": "/nowhere.pem"}, "'ca_file' is wrong"),
         ({"smtp_port": 70000}, "'smtp_port' is wrong"),
+        ({"unsubscribe": "http://a.example"}, "'unsubscribe' is wrong: give a mailto: or https:"),
+        ({"unsubscribe": "https://a.example/\r\nBcc: x"}, "'unsubscribe' is wrong"),
+        ({"unsubscribe": "https://a.example/>, <https://b.example"}, "'unsubscribe' is wrong"),
+        ({"unsubscribe": "mailto:nobody"}, "'unsubscribe' is wrong: 'nobody' is not"),
+        ({"dkim_selector": "s1"}, "'dkim_key_file' and 'dkim_selector' go together"),
+        ({"dkim_domain": "a.example"}, "'dkim_domain' without 'dkim_key_file'"),
+        ({"dkim_key_file": "k.pem", "dkim_selector": "s 1"}, "'dkim_selector' is wrong"),
+        ({"html_template": "/nowhere.html"}, "'html_template' is wrong: /nowhere.html cannot be"),
     ],
 )
 def test_a_wrong_configuration_is_named(changes: dict[str, Any], said: str) -> None:

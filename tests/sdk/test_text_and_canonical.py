@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from safeguards.canonical import MAX_BYTES, MAX_INTEGER, canonical_json, digest, jsonable
 from safeguards.errors import InvalidContentError
+from safeguards.notifications.mail_page import html_page
 from safeguards.notifications.message import Message
-from safeguards.notifications.rendering import html_page, text
+from safeguards.notifications.rendering import text
 from safeguards.text import visible
 
 ANY_TEXT = st.text(st.characters(codec=None, exclude_categories=()), max_size=60)

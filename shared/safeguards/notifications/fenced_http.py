@@ -14,16 +14,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import lru_cache, partial
-from ipaddress import ip_address, ip_network
+from functools import partial
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from safeguards.background_loop import PerLoop
-from safeguards.errors import MissingExtraError, PermanentDeliveryError, TransientDeliveryError
+from safeguards.errors import (
+    MissingExtraError,
+    PermanentDeliveryError,
+    ReceiverGoneError,
+    TransientDeliveryError,
+)
+from safeguards.notifications.address_policy import address_policy
 
 if TYPE_CHECKING:
     import aiohttp
-    import ssrfguard
     from aiohttp.abc import AbstractResolver
     from yarl import URL
 
@@ -118,7 +123,7 @@ class FencedHttp:
         """Return the host, and the URL as the client understands it."""
         from yarl import URL
 
-        policy = _policy(self._allow_private)
+        policy = address_policy(self._allow_private)
         host = policy.check_url(url).host
         parsed = URL(url)
         # The resolver checks names; addresses pass it by. The client's own reading of the URL is
@@ -158,6 +163,7 @@ def check_response(response: Response) -> None:
 
     Raises:
         TransientDeliveryError: 408, 429 and 5xx, with what `Retry-After` asks for.
+        ReceiverGoneError: 410.
         PermanentDeliveryError: 3xx, and every other 4xx.
     """
     status = response.status
@@ -168,7 +174,7 @@ def check_response(response: Response) -> None:
     if status in (408, 429) or status >= 500:
         raise TransientDeliveryError(f"answered {status}", response.retry_after_seconds)
     if status == 410:
-        raise PermanentDeliveryError("answered 410: the receiver is gone for good")
+        raise ReceiverGoneError("answered 410: the receiver is gone for good")
     raise PermanentDeliveryError(f"answered {status}")
 
 
@@ -205,23 +211,6 @@ async def _close_session(session: aiohttp.ClientSession) -> None:
     await session.close()
 
 
-@lru_cache(maxsize=2)
-def _policy(allow_private: bool) -> ssrfguard.Policy:
-    import ssrfguard
-
-    private = [
-        ip_network(text)
-        for text in ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128")
-    ]
-    # The metadata service of a cloud has an address among the private ones of IPv6.
-    metadata = ip_network("fd00:ec2::254/128")
-    private += ip_network("fc00::/7").address_exclude(metadata)  # type: ignore[arg-type]
-    return ssrfguard.Policy(
-        allowed_ports=frozenset(range(1, 65536)),
-        allowed_networks=tuple(private) if allow_private else (),
-    )
-
-
 def _checking_resolver(allow_private: bool) -> AbstractResolver:
     import ssrfguard
     from aiohttp.abc import AbstractResolver, ResolveResult
@@ -233,7 +222,7 @@ def _checking_resolver(allow_private: bool) -> AbstractResolver:
             self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
         ) -> list[ResolveResult]:
             target = ssrfguard.Target("https", host, port, host)
-            policy = _policy(allow_private)
+            policy = address_policy(allow_private)
             look_up = partial(ssrfguard.resolve, target, policy=policy)
             answers = await asyncio.get_running_loop().run_in_executor(_LOOK_UPS, look_up)
             return [

@@ -6,10 +6,8 @@ A back end sends one mail at a time, so there are several; each keeps its connec
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ssl
 import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +15,16 @@ from safeguards.errors import DeliveryError, PermanentDeliveryError, TransientDe
 from safeguards.text import visible
 
 if TYPE_CHECKING:
-    from emails.backend.smtp.aio_backend import AsyncSMTPBackend
+    from emails.backend.response import SMTPResponse
     from emails.message import Message as Mail
+
+    from safeguards.notifications.mail_backend import MailBackend
 
 MAX_IDLE_SECONDS = 60.0
 """After so long without a mail a connection is renewed; servers hang up after some minutes."""
 
-_GOODBYE_SECONDS = 1.0
+# OpenSSL's reasons for what is not TLS at all; they differ with its version.
+_NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"})
 
 
 @dataclass(frozen=True)
@@ -69,21 +70,24 @@ class MailPool:
     def __init__(self, server: MailServer) -> None:
         self._server = server
         self._slots = asyncio.Semaphore(server.max_connections)
-        self._idle: list[tuple[AsyncSMTPBackend, float]] = []
+        self._idle: list[tuple[MailBackend, float]] = []
         self._closed = False
 
     async def send(self, mail: Mail) -> None:
         """Hand `mail` over once, to all of its recipients.
+
+        A kept connection that the server has closed meanwhile is renewed first; once the server
+        has answered anything about this mail, a broken connection is an error.
 
         Raises:
             TransientDeliveryError: 4xx, a time-out, a refused or broken connection.
             PermanentDeliveryError: 5xx, a failed sign-in, no STARTTLS, a certificate that does
                 not verify.
         """
-        async with self._slots, self._backend() as backend:
+        async with self._slots:
             try:
                 async with asyncio.timeout(self._server.timeout_seconds):
-                    response = await mail.send_async(smtp=backend)
+                    response = await self._hand_over(mail)
             except Exception as error:
                 raise delivery_error(error) from error
         if response is not None and response.refused_recipients:
@@ -95,42 +99,54 @@ class MailPool:
         """Close the idle connections; those in use are closed when their mail is out."""
         self._closed = True
         idle, self._idle = self._idle, []
-        await asyncio.gather(*(_hang_up(backend) for backend, _ in idle))
+        await asyncio.gather(*(backend.hang_up() for backend, _ in idle))
 
-    @contextlib.asynccontextmanager
-    async def _backend(self) -> AsyncIterator[AsyncSMTPBackend]:
-        backend = await self._take()
+    async def _hand_over(self, mail: Mail) -> SMTPResponse | None:
+        kept = await self._kept()
+        if kept is not None:
+            try:
+                return await self._send_by(kept, mail)
+            except Exception as error:
+                if not kept.was_gone(error):
+                    raise
+        return await self._send_by(await self._new(), mail)
+
+    async def _send_by(self, backend: MailBackend, mail: Mail) -> SMTPResponse | None:
         usable = False
         try:
-            yield backend
+            response = await mail.send_async(smtp=backend)
             usable = True
-        except DeliveryError as error:
-            usable = _refused_politely(error.__cause__)
+            return response
+        except Exception as error:
+            usable = _refused_politely(error)
             raise
         finally:
             if usable and not self._closed:
                 self._idle.append((backend, time.monotonic()))
             else:
-                await _hang_up(backend)
+                await backend.hang_up()
 
-    async def _take(self) -> AsyncSMTPBackend:
-        from emails.backend.smtp.aio_backend import AsyncSMTPBackend
-
+    async def _kept(self) -> MailBackend | None:
         while self._idle:
             backend, since = self._idle.pop()
             if time.monotonic() - since <= MAX_IDLE_SECONDS:
                 return backend
-            await _hang_up(backend)
+            await backend.hang_up()
+        return None
+
+    async def _new(self) -> MailBackend:
+        from safeguards.notifications.mail_backend import MailBackend
+
         # In a thread, since the back end looks up the name of this host.
-        return await asyncio.to_thread(AsyncSMTPBackend, **self._server.backend_arguments())
+        return await asyncio.to_thread(MailBackend, **self._server.backend_arguments())
 
 
 def delivery_error(error: BaseException) -> DeliveryError:
     """Return what a failure to send a mail means: transient or permanent."""
     import aiosmtplib
 
-    if _certificate_failed(error):
-        return PermanentDeliveryError("the mail server's certificate could not be verified")
+    if (tls_error := _tls_error(error)) is not None:
+        return _tls_failure(tls_error)
     if isinstance(error, aiosmtplib.SMTPRecipientsRefused):
         mildest = min(error.recipients, key=lambda refused: refused.code)
         return _by_code(mildest.code, "refused the recipient", mildest.message)
@@ -158,12 +174,26 @@ def _by_code(code: int, what: str, said: str) -> DeliveryError:
     return kind(f"the mail server {what}: {code} {visible(said, single_line=True, limit=200)}")
 
 
-def _certificate_failed(error: BaseException | None) -> bool:
+def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
     while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return True
+        if isinstance(error, ssl.SSLError):
+            return error
         error = error.__cause__ or error.__context__
-    return False
+    return None
+
+
+def _tls_failure(error: ssl.SSLError) -> DeliveryError:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return PermanentDeliveryError(
+            f"the mail server's certificate could not be verified: {error.verify_message}; check "
+            "'smtp_server', or name the authority's certificates in 'ca_file'"
+        )
+    if error.reason in _NOT_TLS:
+        return PermanentDeliveryError(
+            "the mail server does not speak TLS on this port: nothing was sent; check the port, "
+            "or set 'use_tls' instead of 'use_ssl' for a server with STARTTLS"
+        )
+    return TransientDeliveryError(f"TLS with the mail server failed: {error.reason or 'it broke'}")
 
 
 def _refused_politely(error: BaseException | None) -> bool:
@@ -174,13 +204,3 @@ def _refused_politely(error: BaseException | None) -> bool:
         return all(refused.code != 421 for refused in error.recipients)
     sent = aiosmtplib.SMTPSenderRefused, aiosmtplib.SMTPDataError
     return isinstance(error, sent) and error.code != 421
-
-
-async def _hang_up(backend: AsyncSMTPBackend) -> None:
-    client = backend._client
-    with contextlib.suppress(Exception):
-        async with asyncio.timeout(_GOODBYE_SECONDS):
-            await backend.close()
-    if client is not None:
-        # The package offers no way to close a connection on which QUIT goes unanswered.
-        client._smtp.close()

@@ -5,6 +5,7 @@ from safeguards_runtime.records.action import Action
 from safeguards_runtime.records.api_key import ApiKey
 from safeguards_runtime.records.approval import Approval
 from safeguards_runtime.records.delivery import Delivery
+from safeguards_runtime.records.endpoint import Endpoint
 from safeguards_runtime.records.record import Change, Record, Refusal
 from safeguards_runtime.records.set_aside import SetAsideMessage
 
@@ -12,6 +13,7 @@ KINDS: dict[Prefix, type[Record]] = {
     "act": Action,
     "apr": Approval,
     "dlv": Delivery,
+    "ept": Endpoint,
     "key": ApiKey,
     "msg": SetAsideMessage,
 }
@@ -24,6 +26,7 @@ __all__ = [
     "Approval",
     "Change",
     "Delivery",
+    "Endpoint",
     "Record",
     "Refusal",
     "SetAsideMessage",

@@ -11,13 +11,12 @@ from safeguards.canonical import digest
 from safeguards.contracts import ActionSubmission, ActionView, AlertView, Outcome, Verdict
 from safeguards.identifiers import twin_id
 from safeguards.types import ActionStatus, AlertSeverity
+from safeguards_runtime.records.events import ACTION_RESOLVED, ALERT_RAISED
 from safeguards_runtime.records.record import Change, Record, Refusal
 from safeguards_runtime.topology import Service
 
 EVALUATE = "evaluate"
 OPEN_APPROVAL = "open_approval"
-ALERT_RAISED = "alert.raised"
-ACTION_RESOLVED = "action.resolved"
 
 
 class Escalation(BaseModel):

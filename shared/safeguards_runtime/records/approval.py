@@ -1,15 +1,19 @@
-"""An approval: one question to people about one action. `respond` is where a response is judged."""
+"""An approval: one question to people about one action. `respond` is where a response is judged.
+
+How one is opened is in `opening`; what happens while nobody answers in `waiting`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
 
 from safeguards.canonical import digest
 from safeguards.contracts import (
     AnswerSubmission,
-    ApprovalSubmission,
     ApprovalView,
     Outcome,
     Question,
@@ -18,17 +22,30 @@ from safeguards.contracts import (
     Verdict,
 )
 from safeguards.types import ActionStatus, AlertSeverity
-from safeguards_runtime.records.action import Action, Terms, askers, content_digest
+from safeguards_runtime.records.action import Terms
+from safeguards_runtime.records.events import (
+    ANSWERED,
+    ASKING,
+    RESOLVED,
+)
 from safeguards_runtime.records.modifications import checked, differing
 from safeguards_runtime.records.record import Change, Record, Refusal
 from safeguards_runtime.topology import Service
 
-REQUESTED = "approval.requested"
-ANSWERED = "approval.answered"
-RESOLVED = "approval.resolved"
 CLOSE_ACTION = "close_action"
+UNREACHED = "unreached"
 
 MAX_QUESTIONS = 20
+
+
+class Step(BaseModel):
+    """What is done if nobody has answered by then."""
+
+    model_config = ConfigDict(frozen=True)
+
+    at: datetime
+    event: str
+    """REMINDED or ESCALATED."""
 
 
 class Approval(Record):
@@ -57,20 +74,46 @@ class Approval(Record):
     callback_url: str | None = None
     created_at: datetime
     expires_at: datetime
+    steps: tuple[Step, ...] = ()
+    """What is still to come while nobody answers, the earliest first."""
+
+    escalated: int = 0
+    """How many steps of the terms' escalation have been taken."""
+
+    reminders: int = 0
+    unreached_at: datetime | None = None
+    """Since when nobody is known to have been reached."""
+
+    used_links: tuple[str, ...] = ()
+    """SHA-256 of the review tokens by which it was decided."""
+
     questions: tuple[Question, ...] = ()
     outcome: Outcome | None = None
 
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The groups whose members may answer: those of the terms, and those escalated to."""
+        taken = self.terms.escalation[: self.escalated]
+        added = (group for step in taken for group in step.groups)
+        return tuple(dict.fromkeys((*self.terms.groups, *added)))
+
     def timers(self) -> Mapping[Service, datetime]:
-        """Return the deadline, while it is open."""
-        return {} if self.status.is_final else {Service.TRACKER: self.expires_at}
+        """Return the next step or the deadline, while it is open."""
+        if self.status.is_final:
+            return {}
+        return {Service.TRACKER: min((self.expires_at, *(step.at for step in self.steps)))}
 
     def indexes(self) -> frozenset[str]:
-        """Return the lists of approvals: by status, by agent, by both."""
-        return frozenset(
+        """Return the lists of approvals: by status, by agent, by both; those that are waiting and
+        have reached nobody."""
+        names = {
             index(agent_id, status)
             for agent_id in (None, self.agent_id)
             for status in (None, self.status)
-        )
+        }
+        if self.unreached_at and not self.status.is_final:
+            names.add(UNREACHED_INDEX)
+        return frozenset(names)
 
     def editable_fields(self) -> tuple[str, ...]:
         """Return the fields of the context that a reviewer may change, in the context's order."""
@@ -103,94 +146,16 @@ class Approval(Record):
         )
 
 
+UNREACHED_INDEX = "approvals:unreached"
+"""The list of those that are waiting and have reached nobody."""
+
+
 def index(agent_id: str | None, status: ActionStatus | None) -> str:
     """Return the list of approvals of an agent, in a status, of both, or of all."""
     name = "approvals"
     name += f":status:{status}" if status else ""
     # Last, since an agent's name may hold anything.
     return name + (f":agent:{agent_id}" if agent_id else "")
-
-
-def request(
-    approval_id: str,
-    submission: ApprovalSubmission,
-    terms: Terms,
-    *,
-    key_id: str,
-    owner: str | None,
-    now: datetime,
-    claims: dict[str, str] | None = None,
-) -> Change:
-    """Open an approval that an agent asked for directly."""
-    timeout = min(submission.timeout_seconds or terms.timeout_seconds, terms.timeout_seconds)
-    approval = Approval(
-        id=approval_id,
-        agent_id=submission.agent_id,
-        action_type=submission.action_type,
-        title=submission.title,
-        description=submission.description,
-        context=submission.metadata,
-        digest=content_digest(
-            submission.agent_id,
-            submission.action_type,
-            submission.title,
-            submission.description,
-            submission.metadata,
-        ),
-        terms=terms,
-        askers=askers(submission.agent_id, owner, submission.on_behalf_of),
-        key_id=key_id,
-        callback_url=submission.callback_url,
-        created_at=now,
-        expires_at=now + timedelta(seconds=timeout),
-    )
-    return _opened(approval, now, f"agent:{submission.agent_id}", claims or {})
-
-
-def open_for(action: Action, now: datetime) -> tuple[Change, Change] | None:
-    """Open the approval that a verdict requires: its own change, and the action's.
-
-    The two are written together. None if the action was withdrawn or is open already.
-    """
-    judged = action.judgement
-    if judged is None or action.status.is_final or not action.owes(Service.TRACKER):
-        return None
-    limit = judged.terms.timeout_seconds
-    timeout = min(action.timeout_seconds or limit, limit)
-    approval = Approval(
-        id=action.approval_id,
-        action_id=action.id,
-        agent_id=action.agent_id,
-        action_type=action.action_type,
-        title=action.title or f"{action.agent_id} wants to run {action.action_type}",
-        description=action.description,
-        context=action.context,
-        digest=action.digest,
-        severity=max((a.severity for a in judged.alerts), key=_rank, default=AlertSeverity.WARNING),
-        reasons=judged.reasons,
-        terms=judged.terms,
-        askers=action.askers,
-        key_id=action.key_id,
-        callback_url=action.callback_url,
-        created_at=now,
-        expires_at=now + timedelta(seconds=timeout),
-    )
-    handed = action.struck(Service.TRACKER)
-    actor = Service.TRACKER.value
-    return (
-        _opened(approval, now, actor, {}),
-        Change(action, handed, "approval_opened", actor, now, {"approval_id": approval.id}),
-    )
-
-
-def _rank(severity: AlertSeverity) -> int:
-    return severity.rank
-
-
-def _opened(approval: Approval, now: datetime, actor: str, claims: Mapping[str, str]) -> Change:
-    approval = approval.posted(now, Service.NOTIFIER, REQUESTED)
-    detail = {"digest": approval.digest, "expires_at": approval.expires_at.isoformat()}
-    return Change(None, approval, "opened", actor, now, detail, claims=claims)
 
 
 def respond(
@@ -200,6 +165,8 @@ def respond(
     reviewer_id: str,
     groups: Set[str],
     is_asker: bool = False,
+    mandates: Mapping[str, Set[str]] | None = None,
+    link: str | None = None,
     via: str,
     now: datetime,
 ) -> Change | None:
@@ -211,7 +178,10 @@ def respond(
         reviewer_id: who it is; whoever calls has made sure of it.
         groups: the groups the reviewer belongs to.
         is_asker: whether the reviewer is among `approval.askers`, under whatever name.
-        via: the way it came in: `api`, `email`.
+        mandates: the groups of each reviewer who is away and for whom this one stands in now;
+            without those who ask.
+        link: SHA-256 of the review token that it came by, if it came by one.
+        via: the way it came in: `api`, `email`, `slack`.
         now: the store's clock, UTC.
 
     Returns:
@@ -219,10 +189,11 @@ def respond(
 
     Raises:
         Refusal: `self_approval`, `not_a_reviewer`, `already_decided`, `expired`, `stale_version`,
-            `not_editable`, `wrong_type`, `nothing_changed`, `comments_required`,
+            `link_used`, `not_editable`, `wrong_type`, `nothing_changed`, `comments_required`,
             `too_many_questions`, `unexpected_modifications`.
     """
-    _may_answer(approval, is_asker or reviewer_id in approval.askers, groups)
+    is_asker = is_asker or reviewer_id in approval.askers
+    stood_in_for = _answers_for(approval, is_asker, groups, mandates or {})
     if approval.outcome is not None:
         if _is_repeat(approval, approval.outcome, response, reviewer_id):
             return None
@@ -236,10 +207,12 @@ def respond(
             version=approval.version,
             digest=approval.digest,
         )
+    if link is not None and link in approval.used_links:
+        raise Refusal("link_used", "this link has been used: a link is good for one decision")
     if response.modifications and response.response is not ResponseKind.MODIFY:
         raise Refusal("unexpected_modifications", "only the response `modify` has modifications")
     if response.response is ResponseKind.ASK:
-        return _ask(approval, response, reviewer_id, now)
+        return _ask(approval, response, reviewer_id, stood_in_for, now)
     actor = f"reviewer:{reviewer_id}"
     status = _STATUS_OF[response.response]
     changes = None
@@ -247,13 +220,17 @@ def respond(
         changes = checked(
             approval.context, approval.editable_fields(), response.modifications or {}
         )
-    ended = _resolved(approval, status, now, reviewer_id, response.comments, changes)
+    ended = resolved(approval, status, now, reviewer_id, response.comments, changes, stood_in_for)
+    if link is not None:
+        ended = ended.model_copy(update={"used_links": (*approval.used_links, link)})
     detail: dict[str, Any] = {"via": via, "version": approval.version, "digest": approval.digest}
+    if stood_in_for:
+        detail["for"] = stood_in_for
     if response.comments:
         detail["comments"] = response.comments
     if changes:
         detail["modifications"] = changes
-    return _ending(approval, ended, actor, now, detail)
+    return ending(approval, ended, actor, now, detail)
 
 
 _STATUS_OF = {
@@ -263,12 +240,24 @@ _STATUS_OF = {
 }
 
 
-def _may_answer(approval: Approval, is_asker: bool, groups: Set[str]) -> None:
+def _answers_for(
+    approval: Approval, is_asker: bool, groups: Set[str], mandates: Mapping[str, Set[str]]
+) -> str | None:
+    """Return for whom the reviewer would answer: None for themself.
+
+    Raises:
+        Refusal: `self_approval`, `not_a_reviewer`.
+    """
     if is_asker:
         raise Refusal("self_approval", "whoever asks may not answer: somebody else must decide")
-    if not groups & set(approval.terms.groups):
-        wanted = ", ".join(approval.terms.groups)
-        raise Refusal("not_a_reviewer", f"only members of these groups may answer: {wanted}")
+    wanted = set(approval.groups)
+    if groups & wanted:
+        return None
+    for absent, their_groups in mandates.items():
+        if their_groups & wanted:
+            return absent
+    names = ", ".join(approval.groups)
+    raise Refusal("not_a_reviewer", f"only members of these groups may answer: {names}")
 
 
 def _is_repeat(
@@ -294,7 +283,11 @@ def _already_decided(outcome: Outcome) -> Refusal:
 
 
 def _ask(
-    approval: Approval, response: ResponseSubmission, reviewer_id: str, now: datetime
+    approval: Approval,
+    response: ResponseSubmission,
+    reviewer_id: str,
+    stood_in_for: str | None,
+    now: datetime,
 ) -> Change | None:
     if not response.comments.strip():
         raise Refusal("comments_required", "put the question to the agent in `comments`")
@@ -316,6 +309,8 @@ def _ask(
     )
     after = approval.model_copy(update={"questions": (*approval.questions, question)})
     detail = {"question": response.comments}
+    if stood_in_for:
+        detail["for"] = stood_in_for
     return Change(approval, after, "asked", f"reviewer:{reviewer_id}", now, detail, (question,))
 
 
@@ -375,18 +370,6 @@ def answer(
     return Change(approval, after, "answered", actor, now, detail, claims=claims or {})
 
 
-def time_out(approval: Approval, now: datetime) -> Change | None:
-    """End an approval that nobody answered in time. None if it is not time, or has ended."""
-    if approval.status.is_final or now < approval.expires_at:
-        return None
-    actor = Service.TRACKER.value
-    if approval.terms.on_timeout == "approve":
-        ended = _resolved(approval, ActionStatus.APPROVED, now, "nobody", "nobody objected in time")
-    else:
-        ended = _resolved(approval, ActionStatus.TIMED_OUT, now, "nobody", "")
-    return _ending(approval, ended, actor, now, {"on_timeout": approval.terms.on_timeout})
-
-
 def cancel(approval: Approval, now: datetime) -> Change | None:
     """Withdraw an approval. None if it was withdrawn before.
 
@@ -398,18 +381,20 @@ def cancel(approval: Approval, now: datetime) -> Change | None:
     if approval.outcome is not None:
         raise _already_decided(approval.outcome)
     actor = f"agent:{approval.agent_id}"
-    ended = _resolved(approval, ActionStatus.CANCELLED, now, actor, "")
-    return _ending(approval, ended, actor, now, {})
+    ended = resolved(approval, ActionStatus.CANCELLED, now, actor, "")
+    return ending(approval, ended, actor, now, {})
 
 
-def _resolved(
+def resolved(
     approval: Approval,
     status: ActionStatus,
     now: datetime,
     decided_by: str,
     comments: str,
     modifications: dict[str, Any] | None = None,
+    decided_for: str | None = None,
 ) -> Approval:
+    """Return the approval with its outcome."""
     context = {**approval.context, **(modifications or {})}
     outcome = Outcome(
         status=status,
@@ -420,19 +405,20 @@ def _resolved(
         comments=comments,
         modifications=modifications,
         decided_by=decided_by,
+        decided_for=decided_for,
         decided_at=now,
         approved_digest=digest(context) if status.allows else None,
     )
     return approval.model_copy(update={"status": status, "outcome": outcome})
 
 
-def _ending(
+def ending(
     before: Approval, ended: Approval, actor: str, now: datetime, detail: dict[str, Any]
 ) -> Change:
     """Return the change by which an approval ends: the agent hears it, the rest is posted."""
     outcome = ended.outcome
     assert outcome is not None  # noqa: S101 - _resolved sets it
-    after = ended.struck(Service.NOTIFIER, REQUESTED, ANSWERED)
+    after = ended.struck(Service.NOTIFIER, *ASKING).struck(Service.TRACKER, UNREACHED)
     if after.action_id is not None:
         after = after.posted(now, Service.TRACKER, CLOSE_ACTION)
     after = after.posted(now, Service.NOTIFIER, RESOLVED)
@@ -441,14 +427,12 @@ def _ending(
 
 def closed(approval: Approval, now: datetime) -> Change | None:
     """Note that the action behind it has been closed."""
-    if not approval.owes(Service.TRACKER):
+    if not owes_closing(approval):
         return None
-    after = approval.struck(Service.TRACKER)
+    after = approval.struck(Service.TRACKER, CLOSE_ACTION)
     return Change(approval, after, "action_closed", Service.TRACKER.value, now)
 
 
-def told(approval: Approval, events: tuple[str, ...], deliveries: int, now: datetime) -> Change:
-    """Note that the notifier has planned the deliveries of `events`."""
-    after = approval.struck(Service.NOTIFIER, *events)
-    detail = {"events": list(events), "deliveries": deliveries}
-    return Change(approval, after, "notified", Service.NOTIFIER.value, now, detail)
+def owes_closing(approval: Approval) -> bool:
+    """Tell whether the action behind it is still to be closed."""
+    return any(entry.event == CLOSE_ACTION for entry in approval.owes(Service.TRACKER))

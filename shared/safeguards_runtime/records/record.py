@@ -109,6 +109,7 @@ class Change:
         detail: further facts for the history; JSON types, nothing secret.
         feed: what the agent hears.
         claims: unique keys this change lays hold of, each with its value.
+        counts: the counters that it raises by one, for metrics.
     """
 
     before: Record | None
@@ -119,6 +120,7 @@ class Change:
     detail: dict[str, Any] = field(default_factory=dict)
     feed: tuple[Outcome | Question, ...] = ()
     claims: Mapping[str, str] = field(default_factory=dict)
+    counts: tuple[str, ...] = ()
 
     def sealed(self) -> tuple[Record, HistoryView]:
         """Return the record as it is stored, and its next line of history."""

@@ -22,6 +22,9 @@ CONFIRMED = "sg:confirmed"
 """Written after what must be on the replicas, since WAIT asks only for what was written before it
 on the same connection. Its value says nothing."""
 
+COUNTERS = "sg:counters"
+"""A hash of counters by name: what happened so often, since the store was made."""
+
 CLAIM_SECONDS = 24 * 3600
 """How long an idempotency key is remembered."""
 
@@ -46,6 +49,21 @@ def index_key(name: str) -> str:
 def claim_key(*parts: str) -> str:
     """Return the key of a claim, such as an idempotency key of one API key."""
     return "sg:claim:" + hashlib.sha256("\x00".join(parts).encode()).hexdigest()
+
+
+def secret_key(name: str) -> str:
+    """Return the key of a secret that all processes share (`Store.secret`)."""
+    return f"sg:secret:{name}"
+
+
+def once_key(name: str) -> str:
+    """Return the key that stands for something that may happen only once."""
+    return "sg:once:" + hashlib.sha256(name.encode()).hexdigest()
+
+
+def allowance_key(name: str) -> str:
+    """Return the key of what may be done so often in a window (`Store.take`)."""
+    return "sg:allowance:" + hashlib.sha256(name.encode()).hexdigest()
 
 
 def milliseconds(moment: datetime) -> int:
@@ -89,6 +107,8 @@ def encode(changes: Sequence[Change]) -> tuple[list[Word], list[Record]]:
         commands += _agenda_commands(record, record.due())
         for entry in change.feed:
             commands += _feeding(entry)
+        for counter in change.counts:
+            commands += _command("HINCRBY", COUNTERS, counter, "1")
         stored.append(record)
     claimed = sum(len(change.claims) for change in changes)
     return [*checks, str(claimed), *claims, *commands], stored

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -350,6 +351,62 @@ class Store:
             (value,) = await self.confirmed(pipe)
         return value.decode() if value is not None else None
 
+    async def first_time(self, name: str, seconds: int) -> bool:
+        """Tell whether this is the first call with `name` in so many seconds.
+
+        Raises:
+            NotReplicatedError: too few replicas know of it, so that it could be the first again.
+        """
+        async with self.redis.pipeline(transaction=False) as pipe:
+            pipe.set(encoding.once_key(name), 1, nx=True, ex=seconds)
+            (was_set,) = await self.confirmed(pipe)
+        return was_set is not None
+
+    async def take(
+        self, wanted: Mapping[str, int], limit: int, window_seconds: float
+    ) -> dict[str, tuple[int, float]]:
+        """Take from allowances that are filled anew with each window; a window begins when the
+        first is taken. What is lost with a failover is only a pace.
+
+        Args:
+            wanted: how many, by the allowance's name.
+            limit: how many each has in a window.
+            window_seconds: how long a window is.
+
+        Returns:
+            For each how many were granted, and the seconds until its window ends.
+        """
+        names = list(wanted)
+        async with self.redis.pipeline(transaction=True) as pipe:
+            for name in names:
+                key = encoding.allowance_key(name)
+                pipe.set(key, 0, nx=True, px=max(1, round(window_seconds * 1000)))
+                pipe.incrby(key, wanted[name])
+                pipe.pttl(key)
+            replies = await pipe.execute()
+        taken = {}
+        for at, name in enumerate(names):
+            total, milliseconds = replies[3 * at + 1], replies[3 * at + 2]
+            before = total - wanted[name]
+            granted = min(wanted[name], max(0, limit - before))
+            taken[name] = (granted, max(0, milliseconds) / 1000)
+        return taken
+
+    async def secret(self, name: str) -> str:
+        """Return the secret of that name, the same for all; made at random when it is first asked
+        for."""
+        key = encoding.secret_key(name)
+        async with self.redis.pipeline(transaction=False) as pipe:
+            pipe.set(key, secrets.token_urlsafe(32), nx=True)
+            pipe.get(key)
+            _, value = await self.confirmed(pipe)
+        return str(value.decode())
+
+    async def counters(self) -> dict[str, int]:
+        """Return all counters by name (`Change.counts`)."""
+        counters = await self.redis.hgetall(encoding.COUNTERS)
+        return {name.decode(): int(count) for name, count in counters.items()}
+
     async def history(self, record_id: str) -> list[HistoryView]:
         """Return every step of a record, the first one first; empty if there is none."""
         async with self.redis.pipeline(transaction=False) as pipe:
@@ -361,6 +418,10 @@ class Store:
             if name.startswith(b"h")
         ]
         return sorted(lines, key=lambda line: line.sequence)
+
+    async def counted(self, index: str) -> int:
+        """Return how many records a list has."""
+        return int(await self.redis.zcard(encoding.index_key(index)))
 
     async def listed(self, index: str, *, before: str | None = None, limit: int = 50) -> list[str]:
         """Return the ids of a list, newest first, from after the id `before`."""

@@ -12,17 +12,16 @@ from pydantic import BaseModel
 from safeguards.canonical import digest
 from safeguards.contracts import AnswerSubmission, ResponseSubmission
 from safeguards.types import ActionStatus
-from safeguards_runtime.records import ApiKey, Approval, Change, Record, Refusal, approval
+from safeguards_runtime.records import ApiKey, Approval, Change, Record, Refusal, approval, waiting
 from safeguards_runtime.reviewers import Reviewer
 from safeguards_runtime.store import Store
 from safeguards_runtime.store.encoding import record_key
 from safeguards_runtime.topology import Service
-from services.approval_tracker.advancing import advance
 from services.gateway.approvals import withdrawn
 from services.gateway.idempotency import Claim
 from services.gateway.problems import not_found
 from services.notifier.planning import plan
-from tests.chaos.approval.product import Product, answer
+from tests.chaos.approval.product import Product, advance, answer
 from tests.chaos.approval.stepped import SteppedStore
 
 M = TypeVar("M", bound=BaseModel)
@@ -112,7 +111,7 @@ async def _striking_what_is_not_closed(store: Store, ids: Sequence[str]) -> None
 async def _leaving_actions_open(store: Store, ids: Sequence[str]) -> None:
     await advance(store, [i for i in ids if i.startswith("act_")])
     approvals = [i for i in ids if i.startswith("apr_")]
-    await store.apply_all(approvals, Approval, approval.time_out, of=Service.TRACKER)
+    await store.apply_all(approvals, Approval, waiting.time_out, of=Service.TRACKER)
 
 
 async def _answering_in_place(
@@ -223,11 +222,11 @@ BROKEN: dict[str, Product] = {
     "a repeated answer answers the next question": Product(answer=_answering_again),
     "a decision is withdrawn": Product(withdraw=_withdrawing_what_is_decided),
     "a time-out is not heard": timing_out(
-        lambda r, now: unheard(approval.time_out(r, now), "timed_out")
+        lambda r, now: unheard(waiting.time_out(r, now), "timed_out")
     ),
-    "a time-out comes early": timing_out(lambda r, now: approval.time_out(r, now + MOMENT)),
+    "a time-out comes early": timing_out(lambda r, now: waiting.time_out(r, now + MOMENT)),
     "a time-out ends what was decided": timing_out(
-        lambda r, now: approval.time_out(with_(r, status=ActionStatus.PENDING), now)
+        lambda r, now: waiting.time_out(with_(r, status=ActionStatus.PENDING), now)
     ),
     "an action is taken for closed": Product(advance=_striking_what_is_not_closed),
     "an action is never closed": Product(advance=_leaving_actions_open),

@@ -17,17 +17,18 @@ from safeguards.contracts import (
 )
 from safeguards.identifiers import new_id, twin_id
 from safeguards.types import AlertSeverity
-from safeguards_runtime.records import Action, ApiKey, Approval, Change, Refusal, action, approval
+from safeguards_runtime.records import Action, ApiKey, Approval, Change, Refusal, action, opening
 from safeguards_runtime.records.action import Judgement, Terms
 from safeguards_runtime.records.api_key import Role
+from safeguards_runtime.records.rota import ALWAYS
 from safeguards_runtime.reviewers import Directory, Reviewer
 from safeguards_runtime.store import Store
 from safeguards_runtime.topology import Service
-from services.approval_tracker.advancing import advance
+from services.approval_tracker.advancing import advance as tracker_advance
 from services.gateway.approvals import answered, judged, withdrawn
 from services.gateway.idempotency import Claim
 from services.gateway.problems import Problem, not_found
-from services.notifier.planning import Route, plan
+from services.notifier.planning import Route, World, plan
 from tests.chaos.approval import model
 from tests.chaos.approval.model import AGENT, BASE, MODIFICATIONS, Setup, State, shown_digest
 from tests.chaos.approval.operations import Answer, Operation, Plan, Respond, Track, Withdraw
@@ -48,8 +49,8 @@ ASKING = {"owner": "Pat@example.com", "on_behalf_of": "KIM"}
 """The askers, each in another spelling than the directory's."""
 
 ROUTES = {
-    "email": Route("email", "person", AlertSeverity.INFO),
-    "hook": Route("webhook", "place", AlertSeverity.INFO),
+    "email": Route("email", "email", "person", "people", AlertSeverity.INFO),
+    "hook": Route("hook", "webhook", "place", "programs", AlertSeverity.INFO),
 }
 KEY = ApiKey(
     id=new_id("key"),
@@ -76,6 +77,11 @@ async def answer(
     if not isinstance(standing, Approval):
         raise not_found("approval", approval_id)
     await answered(store, (now, standing), submission, claim)
+
+
+async def advance(store: Store, ids: Sequence[str]) -> None:
+    """Look at records as the tracker does, with somebody on duty at all times."""
+    await tracker_advance(store, ids, ALWAYS)
 
 
 @dataclass(frozen=True)
@@ -128,7 +134,7 @@ async def open_case(store: SteppedStore, setup: Setup, now: datetime) -> Case:
     key: dict[str, Any] = {"key_id": KEY.id, "owner": ASKING["owner"]}
     if not setup.by_action:
         asked = ApprovalSubmission(title="Pay ACME", metadata=model.CONTEXT, **given)
-        made, _ = await store.create(approval.request(new_id("apr"), asked, terms, now=now, **key))
+        made, _ = await store.create(opening.request(new_id("apr"), asked, terms, now=now, **key))
         return Case(model.opened(State(setup), now), made.id, None)
     submitted = ActionSubmission(action_type="transaction", context=model.CONTEXT, **given)
     made, _ = await store.create(action.submit(new_id("act"), submitted, now=now, **key))
@@ -192,6 +198,6 @@ async def take_over(product: Product, store: Store, ids: Sequence[str]) -> None:
         await store.apply_all(
             [i for i in ids if i.startswith(prefix)],
             kind,
-            lambda record, now: product.plan(record, ROUTES, DIRECTORY, now),
+            lambda record, now: product.plan(record, World(ROUTES, DIRECTORY, now)),
             of=Service.NOTIFIER,
         )

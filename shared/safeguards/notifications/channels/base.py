@@ -39,6 +39,7 @@ class AsyncChannel(NotificationChannel):
     """Base of the built-in channels: an asynchronous core with a synchronous face.
 
     Attributes:
+        name: what the channels file calls it; set by whoever loads it, or empty.
         addressing: "person" where every reviewer has an address, and gets a delivery of their
             own (email, Slack's direct messages); "place" where one delivery is for everybody
             (a Slack channel, a webhook, a log). May follow from the configuration.
@@ -49,6 +50,7 @@ class AsyncChannel(NotificationChannel):
         max_per_second: how many messages the receiver takes in a second; None if it does not say.
     """
 
+    name: str = ""
     addressing: Literal["person", "place"] = "place"
     reads: ClassVar[Literal["people", "programs", "nobody"]] = "people"
     can_update: bool = False

@@ -6,48 +6,25 @@ import ipaddress
 import re
 import ssl
 from collections.abc import Sequence
-from email.header import Header
-from email.utils import format_datetime, parseaddr
+from email.utils import parseaddr
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from safeguards.background_loop import PerLoop
 from safeguards.configuration import Config, read_config
-from safeguards.errors import ConfigurationError, MissingExtraError, PermanentDeliveryError
-from safeguards.notifications import rendering
+from safeguards.errors import ConfigurationError, MissingExtraError
 from safeguards.notifications.channels.base import AsyncChannel
+from safeguards.notifications.mail import Letterhead, compose, mail_address, mail_domain
 from safeguards.notifications.mail_pool import MailPool, MailServer
+from safeguards.notifications.mail_signature import DkimKey
+from safeguards.notifications.mail_template import MailTemplate
 from safeguards.notifications.message import Message
 from safeguards.text import visible
 
-if TYPE_CHECKING:
-    from emails.message import Message as Mail
-
-# RFC 5321 section 4.1.2, without quoted local parts and address literals; every other character,
-# line breaks and commas among them, would be a way into the headers.
-_LOCAL_PART = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
-_DOMAIN = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
-_MESSAGE_ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
-
-
-def mail_address(address: str) -> str:
-    """Return `address` as it goes over the wire: the domain in lower case ASCII (RFC 5890).
-
-    Raises:
-        ValueError: if it is not one plain address, such as `ann@example.com`.
-    """
-    local, at, domain = address.rpartition("@")
-    try:
-        domain = domain.encode("idna").decode().lower()
-    except UnicodeError:
-        domain = ""
-    well_formed = at and _LOCAL_PART.fullmatch(local) and _DOMAIN.fullmatch(domain)
-    if not well_formed or len(local) > 64 or len(domain) > 253:
-        shown = visible(address, single_line=True, limit=100)
-        raise ValueError(f"{shown!r} is not a mail address: write it as name@example.com")
-    return f"{local}@{domain}"
+_UNSUBSCRIBE = re.compile(r"(mailto:|https://)[!#-;=?-~]+")
+_SELECTOR = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9-]{1,63})*")
 
 
 class EmailConfig(Config):
@@ -65,6 +42,13 @@ class EmailConfig(Config):
         timeout_seconds: for one mail.
         ca_file: certificates (PEM) to trust instead of the system's.
         max_connections: to the mail server, from one event loop.
+        unsubscribe: a `mailto:` or `https:` URL, named in digests; a mail to the sender unless
+            given. A POST to the https URL must unsubscribe at once (RFC 8058).
+        dkim_key_file: an RSA key (PEM) to sign with (DKIM), or None.
+        dkim_selector: the name under which the DNS has its public half.
+        dkim_domain: the sender's unless given.
+        html_template: a Jinja2 file for the HTML part instead of the built-in page; see
+            `MailTemplate`. If it errs, the built-in page is sent.
     """
 
     smtp_server: str = Field(min_length=1, pattern=r"^[A-Za-z0-9._:-]+$")
@@ -78,6 +62,11 @@ class EmailConfig(Config):
     timeout_seconds: float = Field(default=15.0, gt=0, allow_inf_nan=False)
     ca_file: Path | None = None
     max_connections: int = Field(default=4, ge=1, le=100)
+    unsubscribe: str | None = None
+    dkim_key_file: Path | None = None
+    dkim_selector: str | None = None
+    dkim_domain: str | None = None
+    html_template: Path | None = None
 
     @field_validator("sender")
     @classmethod
@@ -91,6 +80,38 @@ class EmailConfig(Config):
     @classmethod
     def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(mail_address(address) for address in value)
+
+    @field_validator("unsubscribe")
+    @classmethod
+    def _unsubscribing(cls, value: str | None) -> str | None:
+        if value is not None:
+            if not _UNSUBSCRIBE.fullmatch(value):
+                raise ValueError("give a mailto: or https: URL, in ASCII")
+            if value.startswith("mailto:"):
+                mail_address(value.removeprefix("mailto:").partition("?")[0])
+        return value
+
+    @field_validator("dkim_selector")
+    @classmethod
+    def _selecting(cls, value: str | None) -> str | None:
+        if value is not None and not _SELECTOR.fullmatch(value):
+            raise ValueError("it is the name before '._domainkey' in the DNS, such as 's2026'")
+        return value
+
+    @field_validator("dkim_domain")
+    @classmethod
+    def _signing_domain(cls, value: str | None) -> str | None:
+        return None if value is None else mail_domain(value)
+
+    @model_validator(mode="after")
+    def _whole_signature(self) -> EmailConfig:
+        if (self.dkim_key_file is None) != (self.dkim_selector is None):
+            raise ValueError(
+                "'dkim_key_file' and 'dkim_selector' go together: give both or neither"
+            )
+        if self.dkim_domain is not None and self.dkim_key_file is None:
+            raise ValueError("'dkim_domain' without 'dkim_key_file' signs nothing: add the key")
+        return self
 
     @model_validator(mode="after")
     def _safe_sign_in(self) -> EmailConfig:
@@ -130,6 +151,20 @@ class EmailConfig(Config):
             tls_context=_tls_context(self.ca_file) if encrypted else None,
         )
 
+    def letterhead(self) -> Letterhead:
+        """Return what all mails have in common. Needs the extra `email`.
+
+        Raises:
+            ConfigurationError: if `dkim_key_file` or `html_template` cannot be used.
+        """
+        signature = None
+        if self.dkim_key_file is not None and self.dkim_selector is not None:
+            sender = mail_address(parseaddr(self.sender)[1])
+            domain = self.dkim_domain or sender.rpartition("@")[2]
+            signature = DkimKey.read(self.dkim_key_file, self.dkim_selector, domain)
+        template = MailTemplate.read(self.html_template) if self.html_template else None
+        return Letterhead(self.sender, self.unsubscribe, signature, template)
+
 
 class EmailChannel(AsyncChannel):
     """Sends mails over SMTP with verified TLS. Needs the extra `email`."""
@@ -150,7 +185,7 @@ class EmailChannel(AsyncChannel):
             import emails.backend.smtp.aio_backend  # noqa: F401
         except ImportError as error:
             raise MissingExtraError("EmailChannel", "email") from error
-        server = self._config.server()
+        server, self._letterhead = self._config.server(), self._config.letterhead()
         if self._pools is not None:
             self._pools.close_all()
         self._pools = PerLoop(lambda: MailPool(server), MailPool.close)
@@ -171,7 +206,7 @@ class EmailChannel(AsyncChannel):
         self._require_initialized()
         if not (recipients or self._config.recipients):
             raise ConfigurationError("EmailChannel: the key 'recipients' is missing: add it")
-        mail = compose(message, self._config.sender, recipients or self._config.recipients)
+        mail = compose(message, recipients or self._config.recipients, self._letterhead)
         if self._pools is not None:
             await self._pools.get().send(mail)
         return None
@@ -186,50 +221,6 @@ class EmailChannel(AsyncChannel):
         super().shutdown()
         if self._pools is not None:
             self._pools.close_all()
-
-
-def compose(message: Message, sender: str, recipients: Sequence[str]) -> Mail:
-    """Return the mail for `message`: text first, then HTML; the same in every attempt.
-
-    Args:
-        message: what to say; its id becomes the Message-ID (RFC 5322 section 3.6.4).
-        sender: `name@example.com` or `Name <name@example.com>`.
-        recipients: plain addresses.
-
-    Raises:
-        PermanentDeliveryError: if an address or the message's id cannot stand in a header.
-    """
-    from emails.message import Message as Mail
-
-    name, plain_sender = parseaddr(sender)
-    try:
-        from_address = mail_address(plain_sender)
-        to_addresses = [mail_address(recipient) for recipient in recipients]
-    except ValueError as error:
-        raise PermanentDeliveryError(str(error)) from None
-    if not _MESSAGE_ID.fullmatch(message.id):
-        raise PermanentDeliveryError("the message's id cannot stand in a Message-ID")
-    return Mail(
-        charset="utf-8",
-        message_id=f"<{message.id}@{from_address.rpartition('@')[2]}>",
-        date=format_datetime(message.created_at),
-        subject=_subject(message),
-        mail_from=(name or None, from_address),
-        mail_to=[(None, address) for address in to_addresses],
-        # RFC 3834 section 5: so that vacation programs do not answer.
-        headers={"Auto-Submitted": "auto-generated"},
-        text=rendering.text(message),
-        html=rendering.html_page(message),
-    )
-
-
-def _subject(message: Message) -> str:
-    subject = rendering.subject(message)
-    # An agent could write an encoded word (RFC 2047) itself, which mail programs would decode
-    # into the very characters that were made visible here. Encoded once more, it shows as it is.
-    if "=?" in subject:
-        return Header(subject, "utf-8", header_name="Subject").encode(linesep="").strip()
-    return subject
 
 
 def _tls_context(ca_file: Path | None) -> ssl.SSLContext:

@@ -1,65 +1,120 @@
-"""Messages in a Slack channel, through an incoming webhook."""
+"""Messages in Slack: by an incoming webhook, which only posts, or by a bot, which is answered."""
 
 from __future__ import annotations
 
+import ipaddress
 import json
+import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from safeguards.configuration import Config, read_config
-from safeguards.errors import MissingExtraError
-from safeguards.notifications import fenced_http, rendering
+from safeguards.errors import (
+    ConfigurationError,
+    MissingExtraError,
+    PermanentDeliveryError,
+)
+from safeguards.notifications import fenced_http, rendering, slack_blocks
 from safeguards.notifications.channels.base import AsyncChannel
 from safeguards.notifications.fenced_http import FencedHttp
 from safeguards.notifications.message import Message
+from safeguards.notifications.slack_api import SlackApi, SlackRefusedError
 from safeguards.text import visible
 
-if TYPE_CHECKING:
-    from slack_sdk.models.blocks import Block, PlainTextObject
+_USER = re.compile(r"(?:[TE][A-Z0-9]{2,30}/)?([UW][A-Z0-9]{2,30})")
+_REFERENCE = re.compile(r"([A-Z][A-Z0-9]{2,30}):([0-9]{1,20}\.[0-9]{1,20})")
+_TIMESTAMP = re.compile(r"[0-9]{1,12}")
 
-# Limits of Block Kit: characters of a header, of a text, of a field; fields of a section.
-_HEADER_LIMIT = 150
-_TEXT_LIMIT = 3_000
-_FIELD_LIMIT = 2_000
-_FIELDS_PER_SECTION = 10
-_BUTTON_LIMIT = 75
-_URL_LIMIT = 3_000
+_THREAD_IS_GONE = frozenset(
+    {"thread_not_found", "invalid_thread_ts", "message_not_found", "cannot_reply_to_message"}
+)
 
 
 class SlackConfig(Config):
-    """What `SlackChannel` is initialized with.
+    """What `SlackChannel` is initialized with: `webhook_url` or `bot_token`.
 
     Attributes:
         webhook_url: the incoming webhook. It is a secret.
-        channel: another channel than the webhook's own, where Slack allows it.
+        bot_token: of the app's bot user (`xoxb-…`). It is a secret.
+        signing_secret: with which Slack signs what people do with the bot's messages. Without it
+            the messages have no buttons.
+        channel: of a webhook, another channel than its own, where Slack allows it. Of a bot, where
+            to post; without it, reviewers get direct messages.
         username: the name to post under, where Slack allows it.
         icon_emoji: such as `:robot_face:`, where Slack allows it.
         timeout_seconds: for one attempt.
-        allow_private: whether private and loopback addresses may be called.
+        allow_private: whether a webhook at a private or loopback address may be called.
+        api_url: of Slack's Web API.
     """
 
-    webhook_url: str = Field(repr=False)
+    webhook_url: str | None = Field(default=None, repr=False)
+    bot_token: str | None = Field(default=None, repr=False)
+    signing_secret: str | None = Field(default=None, repr=False)
     channel: str | None = Field(default=None, min_length=1)
     username: str | None = Field(default=None, min_length=1)
     icon_emoji: str | None = Field(default=None, pattern=r"^:[^:\s]+:$")
     timeout_seconds: float = Field(default=15.0, gt=0, allow_inf_nan=False)
     allow_private: bool = False
+    api_url: str = "https://slack.com/api/"
 
     @field_validator("webhook_url")
     @classmethod
-    def _http(cls, value: str) -> str:
-        if not value.startswith(("https://", "http://")):
+    def _http(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("https://", "http://")):
             raise ValueError("give the incoming webhook's URL, which begins with https://")
         return value
 
+    @field_validator("bot_token")
+    @classmethod
+    def _bot(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"(xoxe\.)?xoxb-[A-Za-z0-9-]+", value):
+            raise ValueError("give the bot user's OAuth token, which begins with xoxb-")
+        return value
+
+    @field_validator("signing_secret")
+    @classmethod
+    def _secret(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[!-~]{16,200}", value):
+            raise ValueError("give the signing secret from the app's Basic Information")
+        return value
+
+    @field_validator("api_url")
+    @classmethod
+    def _api(cls, value: str) -> str:
+        parts = urlsplit(value)
+        is_local = parts.scheme == "http" and _is_loopback(parts.hostname)
+        if parts.scheme != "https" and not is_local:
+            raise ValueError("it begins with https://, or the token would be sent in the clear")
+        return value if value.endswith("/") else f"{value}/"
+
+    @model_validator(mode="after")
+    def _one_way(self) -> SlackConfig:
+        if self.webhook_url is None and self.bot_token is None:
+            raise ValueError("the key 'webhook_url' is missing, or 'bot_token': add one of them")
+        if self.webhook_url is not None and self.bot_token is not None:
+            raise ValueError("'webhook_url' and 'bot_token' exclude each other: choose one")
+        if self.signing_secret is not None and self.bot_token is None:
+            raise ValueError("'signing_secret' goes with 'bot_token': a webhook is not answered")
+        return self
+
 
 class SlackChannel(AsyncChannel):
-    """Posts messages to Slack by an incoming webhook. Needs the extra `slack`."""
+    """Posts messages to Slack. Needs the extra `slack`.
+
+    By an incoming webhook it only posts. As a bot it posts into a channel or to each reviewer,
+    changes what it posted, and its messages can be answered where it has the signing secret.
+    """
+
+    max_per_second: ClassVar[int | None] = 1
+
+    _http: FencedHttp | None = None
+    _api: SlackApi | None = None
 
     def initialize(self, config: dict[str, Any]) -> None:
-        """Take `webhook_url`; optionally `channel`, `username`, `icon_emoji` and others.
+        """Take `webhook_url` or `bot_token`, and what goes with it. See `SlackConfig`.
 
         Raises:
             ConfigurationError: naming the key that is missing, unknown or wrong.
@@ -72,54 +127,191 @@ class SlackChannel(AsyncChannel):
         except ImportError as error:
             raise MissingExtraError("SlackChannel", "slack") from error
         self._close()
-        self._http = FencedHttp(
-            allow_private=self._config.allow_private,
-            timeout_seconds=self._config.timeout_seconds,
+        seconds = self._config.timeout_seconds
+        if self._config.bot_token is not None:
+            self._api = SlackApi(self._config.bot_token, self._config.api_url, seconds)
+        else:
+            self._http = FencedHttp(
+                allow_private=self._config.allow_private, timeout_seconds=seconds
+            )
+        is_bot = self._config.bot_token is not None
+        self.can_update = is_bot
+        self.addressing: Literal["person", "place"] = (
+            "person" if is_bot and self._config.channel is None else "place"
         )
         self._initialized = True
+
+    @property
+    def is_answerable(self) -> bool:
+        """Whether people can answer on the spot: it is a bot with a signing secret."""
+        return self._initialized and self._config.signing_secret is not None
 
     async def deliver(self, message: Message, recipients: Sequence[str] = ()) -> str | None:
         """Post `message` once.
 
+        Args:
+            message: what to say.
+            recipients: where it addresses persons, one Slack user id: `U…` or `T…/U…`.
+
+        Returns:
+            `<channel id>:<timestamp>` as a bot, else None.
+
         Raises:
             TransientDeliveryError: 408, 429, 5xx, a time-out or a broken connection.
             PermanentDeliveryError: any other answer, or an address that may not be called.
+            ConfigurationError: there is nobody to send it to.
         """
         self._require_initialized()
-        config = self._config.model_dump(
-            include={"channel", "username", "icon_emoji"}, exclude_none=True
-        )
-        body = json.dumps({**config, **slack_payload(message)}).encode()
-        headers = {"Content-Type": "application/json"}
-        response = await self._http.post(self._config.webhook_url, body, headers)
+        if self._api is not None:
+            return await self._post(self._api, message, self._target(recipients))
+        url, http = self._config.webhook_url, self._http
+        if url is None or http is None:
+            raise ConfigurationError("SlackChannel is shut down: initialize it again")
+        body = json.dumps({**self._styling(), **slack_payload(message)}).encode()
+        response = await http.post(url, body, {"Content-Type": "application/json"})
         fenced_http.check_response(response)
         return None
 
+    async def update(self, message: Message, reference: str) -> None:
+        """Change what a bot posted into `message`.
+
+        Raises:
+            TransientDeliveryError: 429, 5xx, a time-out or a broken connection.
+            PermanentDeliveryError: any other answer, such as that the message is gone; or it was
+                not posted by a bot.
+        """
+        self._require_initialized()
+        found = _REFERENCE.fullmatch(reference)
+        if self._api is None or found is None:
+            await super().update(message, reference)
+            return
+        said = self._said(message)
+        arguments = {name: said[name] for name in ("text", "blocks", "link_names")}
+        place = {"channel": found[1], "ts": found[2], "parse": "none"}
+        await self._api.call("chat.update", {**arguments, **place})
+
+    def signed(self, body: bytes, timestamp: str, signature: str) -> bool:
+        """Tell whether Slack signed `body` for this app in the last five minutes (scheme v0).
+
+        Args:
+            body: as it came in.
+            timestamp: the header `X-Slack-Request-Timestamp`.
+            signature: the header `X-Slack-Signature`.
+        """
+        from slack_sdk.signature import SignatureVerifier
+
+        secret = self._config.signing_secret if self._initialized else None
+        if secret is None or not _TIMESTAMP.fullmatch(timestamp):
+            return False
+        try:
+            return SignatureVerifier(secret).is_valid(body, timestamp, signature)
+        except (ValueError, TypeError):
+            # What is no text, in the body or in the header.
+            return False
+
+    async def open_view(self, trigger_id: str, view: dict[str, Any]) -> None:
+        """Open a modal for whoever made the trigger, in the last three seconds.
+
+        Raises:
+            TransientDeliveryError, PermanentDeliveryError: as `update`.
+        """
+        await self._as_bot().call("views.open", {"trigger_id": trigger_id, "view": view})
+
+    async def tell(self, place: str, user_id: str, words: str) -> None:
+        """Show words to one user alone, where they just did something.
+
+        Args:
+            place: the channel's id.
+            user_id: whose.
+            words: plain text.
+
+        Raises:
+            TransientDeliveryError, PermanentDeliveryError: as `update`.
+        """
+        shown = visible(words, limit=slack_blocks.TEXT_LIMIT)
+        arguments = {
+            "channel": place,
+            "user": user_id,
+            "text": slack_blocks.escaped(shown) or "—",
+            "blocks": [slack_blocks.section(shown).to_dict()],
+            "link_names": False,
+            "parse": "none",
+        }
+        await self._as_bot().call("chat.postEphemeral", arguments)
+
     async def aclose(self) -> None:
         """Close the connections that belong to the running event loop."""
-        if self._initialized:
-            await self._http.aclose()
+        for kept in (self._http, self._api):
+            if kept is not None:
+                await kept.aclose()
 
     def shutdown(self) -> None:
         """Close every connection; nothing is sent any more."""
         super().shutdown()
         self._close()
 
+    async def _post(self, api: SlackApi, message: Message, target: str) -> str:
+        arguments = {"channel": target, "parse": "none", **self._styling(), **self._said(message)}
+        thread = message.thread
+        found = None
+        if thread is not None and not thread.begins:
+            found = _REFERENCE.fullmatch(thread.reference or "")
+        if found is not None:
+            reply = {"channel": found[1], "thread_ts": found[2], "reply_broadcast": True}
+            try:
+                return _reference(await api.call("chat.postMessage", {**arguments, **reply}))
+            except SlackRefusedError as error:
+                if error.code not in _THREAD_IS_GONE:
+                    raise
+        return _reference(await api.call("chat.postMessage", arguments))
+
+    def _target(self, recipients: Sequence[str]) -> str:
+        if self._config.channel is not None:
+            return self._config.channel
+        if not recipients:
+            raise ConfigurationError(
+                "SlackChannel: the key 'channel' is missing: without it there is nobody to tell "
+                "but reviewers with a 'slack_user'"
+            )
+        found = _USER.fullmatch(recipients[0])
+        if len(recipients) > 1 or found is None:
+            shown = visible(", ".join(recipients), single_line=True, limit=100)
+            raise PermanentDeliveryError(f"{shown!r} is not the id of one Slack user, as U024BE7LH")
+        return found[1]
+
+    def _said(self, message: Message) -> dict[str, Any]:
+        return slack_payload(message, interactive=self.is_answerable, channel=self.name)
+
+    def _styling(self) -> dict[str, str]:
+        wanted = {"username", "icon_emoji"}
+        if self._config.bot_token is None:
+            wanted.add("channel")
+        return self._config.model_dump(include=wanted, exclude_none=True)
+
+    def _as_bot(self) -> SlackApi:
+        self._require_initialized()
+        if self._api is None:
+            raise ConfigurationError("SlackChannel: the key 'bot_token' is missing: add it")
+        return self._api
+
     def _close(self) -> None:
-        http: FencedHttp | None = getattr(self, "_http", None)
-        if http is not None:
-            http.close_all()
+        for kept in (self._http, self._api):
+            if kept is not None:
+                kept.close_all()
+        self._http = self._api = None
 
 
-def slack_payload(message: Message) -> dict[str, Any]:
+def slack_payload(
+    message: Message, *, interactive: bool = False, channel: str = ""
+) -> dict[str, Any]:
     """Return the body of a post to Slack: blocks, and a text for notifications.
 
-    Text that may be an agent's is `plain_text`, in which Slack makes no mentions, links or
-    formatting; only the text for notifications is mark-up, and escaped.
+    Only the text for notifications is mark-up, and escaped. See `slack_blocks.blocks_of`.
     """
+    blocks = slack_blocks.blocks_of(message, interactive=interactive, channel=channel)
     return {
-        "text": _escaped(rendering.subject(message)),
-        "blocks": [block.to_dict() for block in _blocks(message)],
+        "text": slack_blocks.escaped(rendering.subject(message)) or "—",
+        "blocks": [block.to_dict() for block in blocks],
         "mrkdwn": False,
         "link_names": False,
         "unfurl_links": False,
@@ -127,55 +319,12 @@ def slack_payload(message: Message) -> dict[str, Any]:
     }
 
 
-def _escaped(text: str) -> str:
-    # The three characters with which Slack's mark-up begins mentions and links.
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+def _reference(answer: dict[str, Any]) -> str:
+    return f"{answer.get('channel', '')}:{answer.get('ts', '')}"
 
 
-def _plain(text: str, limit: int) -> PlainTextObject:
-    from slack_sdk.models.blocks import PlainTextObject
-
-    shortened = text if len(text) <= limit else f"{text[: limit - 1]}…"
-    # Slack refuses a block with an empty text.
-    return PlainTextObject(text=shortened or "—", emoji=False)
-
-
-def _blocks(message: Message) -> list[Block]:
-    from slack_sdk.models.blocks import (
-        ActionsBlock,
-        ButtonElement,
-        ContextBlock,
-        HeaderBlock,
-        SectionBlock,
-    )
-
-    blocks: list[Block] = [
-        HeaderBlock(text=_plain(rendering.subject(message), _HEADER_LIMIT)),
-        ContextBlock(elements=[_plain(f"Severity: {message.severity.value}", _TEXT_LIMIT)]),
-    ]
-    fields = [
-        _plain(f"{label}\n{value}", _FIELD_LIMIT) for label, value in rendering.facts(message)
-    ]
-    for start in range(0, len(fields), _FIELDS_PER_SECTION):
-        blocks.append(SectionBlock(fields=[*fields[start : start + _FIELDS_PER_SECTION]]))
-    if message.reasons:
-        listed = "\n".join(f"• {reason}" for reason in rendering.reasons(message))
-        title = rendering.REASONS_TITLE
-        blocks.append(SectionBlock(text=_plain(f"{title}:\n{listed}", _TEXT_LIMIT)))
-    if message.agent_words:
-        blocks.append(ContextBlock(elements=[_plain(f"{rendering.words_title(message)}:", 100)]))
-        words = rendering.quoted(visible(message.agent_words, limit=_TEXT_LIMIT), "│ ")
-        blocks.append(SectionBlock(text=_plain(words, _TEXT_LIMIT)))
-    if message.link and len(message.link.url) <= _URL_LIMIT:
-        label = visible(message.link.label, single_line=True)
-        button = ButtonElement(
-            text=_plain(label, _BUTTON_LIMIT),
-            url=message.link.url,
-            action_id="open_link",
-            style="primary",
-        )
-        blocks.append(ActionsBlock(elements=[button]))
-    if message.footer:
-        footer = visible(message.footer, single_line=True)
-        blocks.append(ContextBlock(elements=[_plain(footer, _FIELD_LIMIT)]))
-    return blocks
+def _is_loopback(host: str | None) -> bool:
+    try:
+        return ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return host == "localhost"

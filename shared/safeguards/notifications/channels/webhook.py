@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
-from standardwebhooks import Webhook
+from pydantic import Field, ValidationInfo, field_validator
 
 from safeguards.canonical import jsonable
 from safeguards.configuration import Config, read_config
@@ -19,36 +16,12 @@ from safeguards.notifications import fenced_http
 from safeguards.notifications.channels.base import AsyncChannel
 from safeguards.notifications.fenced_http import FencedHttp
 from safeguards.notifications.message import Message
-
-MIN_SECRET_BYTES = 24
-"""The shortest secret that the Standard Webhooks specification allows."""
-
-_SECRET_PREFIX = "whsec_"  # noqa: S105 - a prefix, not a secret
+from safeguards.webhooks import signed_headers, signing_key
 
 
-def signing_key(secret: str) -> bytes:
-    """Return the key in a Standard Webhooks secret: `whsec_` and base64 of 24 bytes or more.
-
-    Raises:
-        ConfigurationError: if it is anything else. The secret is not in the message.
-    """
-    encoded = secret.removeprefix(_SECRET_PREFIX)
-    if encoded == secret:
-        raise ConfigurationError("a webhook secret begins with 'whsec_'")
-    try:
-        key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        key = None
-    if key is None:
-        raise ConfigurationError("a webhook secret is 'whsec_' and then base64")
-    if len(key) < MIN_SECRET_BYTES:
-        raise ConfigurationError(
-            f"a webhook secret has at least {MIN_SECRET_BYTES} bytes, not {len(key)}"
-        )
-    return key
-
-
-async def post_webhook(http: FencedHttp, url: str, secret: str, message: Message) -> None:
+async def post_webhook(
+    http: FencedHttp, url: str, secrets: Sequence[str], message: Message
+) -> None:
     """Post `message` to `url` once, as a Standard Webhook (standardwebhooks.com, version 1.0).
 
     `webhook-id` is the message's id, the same in every attempt; `webhook-timestamp` the time of
@@ -57,26 +30,22 @@ async def post_webhook(http: FencedHttp, url: str, secret: str, message: Message
     Args:
         http: who posts.
         url: absolute, http or https.
-        secret: `whsec_…`, shared with the receiver.
+        secrets: `whsec_…`, shared with the receiver, newest first. Each of them signs, so that a
+            receiver can take up a new one at any time.
         message: its `event`, `created_at` and `data` are sent.
 
     Raises:
         TransientDeliveryError: 408, 429, 5xx, a time-out or a broken connection.
+        ReceiverGoneError: 410: the receiver wants nothing any more.
         PermanentDeliveryError: any other answer, an address that may not be called, a secret
             that is none, or data that is not JSON.
     """
     try:
-        webhook = Webhook(signing_key(secret))
         body = _body(message)
+        headers = signed_headers(message.id, body, secrets)
     except (ConfigurationError, InvalidContentError) as error:
         raise PermanentDeliveryError(f"cannot be sent as a webhook: {error}") from error
-    now = datetime.now(UTC)
-    headers = {
-        "Content-Type": "application/json",
-        "webhook-id": message.id,
-        "webhook-timestamp": str(int(now.timestamp())),
-        "webhook-signature": webhook.sign(message.id, now, body),
-    }
+    headers["Content-Type"] = "application/json"
     fenced_http.check_response(await http.post(url, body.encode(), headers))
 
 
@@ -92,12 +61,15 @@ class WebhookConfig(Config):
     Attributes:
         url: where to post; absolute, http or https.
         secret: shared with the receiver: `whsec_` and base64 of 24 bytes or more.
+        secrets: instead of `secret` while it is exchanged: several of them, newest first. All of
+            them sign.
         timeout_seconds: for one attempt.
         allow_private: whether private and loopback addresses may be called.
     """
 
     url: str = Field(repr=False)
-    secret: str = Field(repr=False)
+    secret: str | None = Field(default=None, repr=False)
+    secrets: tuple[str, ...] = Field(default=(), repr=False, validate_default=True)
     timeout_seconds: float = Field(default=15.0, gt=0, allow_inf_nan=False)
     allow_private: bool = False
 
@@ -110,12 +82,28 @@ class WebhookConfig(Config):
 
     @field_validator("secret")
     @classmethod
-    def _strong(cls, value: str) -> str:
-        try:
-            signing_key(value)
-        except ConfigurationError as error:
-            raise ValueError(str(error)) from None
-        return value
+    def _strong(cls, value: str | None) -> str | None:
+        return None if value is None else _checked(value)
+
+    @field_validator("secrets")
+    @classmethod
+    def _exactly_one_of_both(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if "secret" in info.data and (info.data["secret"] is None) != bool(value):
+            raise ValueError("give either `secret`, or `secrets` with the newest first")
+        return tuple(map(_checked, value))
+
+    @property
+    def signing_secrets(self) -> tuple[str, ...]:
+        """Each secret that signs, newest first."""
+        return self.secrets or (self.secret or "",)
+
+
+def _checked(secret: str) -> str:
+    try:
+        signing_key(secret)
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from None
+    return secret
 
 
 class WebhookChannel(AsyncChannel):
@@ -124,7 +112,7 @@ class WebhookChannel(AsyncChannel):
     reads: ClassVar[Literal["people", "programs", "nobody"]] = "programs"
 
     def initialize(self, config: dict[str, Any]) -> None:
-        """Take `url` and `secret`; optionally `timeout_seconds` and `allow_private`.
+        """Take `url` and `secret` or `secrets`; optionally `timeout_seconds` and `allow_private`.
 
         Raises:
             ConfigurationError: naming the key that is missing, unknown or wrong.
@@ -142,7 +130,7 @@ class WebhookChannel(AsyncChannel):
     async def deliver(self, message: Message, recipients: Sequence[str] = ()) -> str | None:
         """Post `message` to the configured address once. See `post_webhook`."""
         self._require_initialized()
-        await post_webhook(self._http, self._config.url, self._config.secret, message)
+        await post_webhook(self._http, self._config.url, self._config.signing_secrets, message)
         return None
 
     async def aclose(self) -> None:

@@ -1,0 +1,28 @@
+"""What people and programs are told of. The names are wire format: webhooks carry them."""
+
+REQUESTED = "approval.requested"
+"""A person must decide."""
+
+REMINDED = "approval.reminded"
+"""Nobody has, and it is time to be told again."""
+
+ESCALATED = "approval.escalated"
+"""Nobody has, and further people are asked."""
+
+ANSWERED = "approval.answered"
+"""The agent has answered a reviewer's question: there is a new version to decide on."""
+
+RESOLVED = "approval.resolved"
+"""It has ended."""
+
+UNREACHABLE = "approval.unreachable"
+"""No message has reached anybody who may decide."""
+
+ALERT_RAISED = "alert.raised"
+"""An action goes ahead, and people are told."""
+
+ACTION_RESOLVED = "action.resolved"
+"""An action has ended without a question to people."""
+
+ASKING = frozenset({REQUESTED, REMINDED, ESCALATED, ANSWERED})
+"""The events whose messages ask for an answer."""
