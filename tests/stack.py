@@ -23,16 +23,34 @@ import yaml
 from deploy.valkey import free_port
 from safeguards.client import Safeguards
 from tests.deploy.running import Running, eventually, is_alive
-from tests.receivers import HttpReceiver, SmtpServer, webhook_secret
+from tests.receivers import HttpReceiver, SlackApi, SmtpServer, webhook_secret
 
-REVIEWERS = {
+REVIEWERS: dict[str, Any] = {
     "version": 1,
     "reviewers": [
-        {"id": "alex", "name": "Alex", "email": "alex@example.com", "groups": ["reviewers"]},
-        {"id": "sam", "name": "Sam", "email": "sam@example.com", "groups": ["reviewers"]},
-        {"id": "lee", "name": "Lee", "email": "lee@example.com", "groups": ["others"]},
+        {
+            "id": name,
+            "name": name.capitalize(),
+            "email": f"{name}@example.com",
+            "slack_user": f"U0{name.upper()}",
+            "groups": [group],
+        }
+        for name, group in (("alex", "reviewers"), ("sam", "reviewers"), ("lee", "others"))
     ],
 }
+
+UNGATHERED = {
+    "SAFEGUARDS_MESSAGES_PER_WINDOW": "100000",
+    "SAFEGUARDS_MESSAGES_PER_AGENT": "100000",
+}
+"""Settings under which every message is sent by itself."""
+
+
+UNGATHERED = {
+    "SAFEGUARDS_MESSAGES_PER_WINDOW": "1000000",
+    "SAFEGUARDS_MESSAGES_PER_AGENT": "1000000",
+}
+"""Settings with which each message is sent by itself."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +70,11 @@ class Stack:
         folder: for its data and configuration.
         default_channels: the channels by which people are asked.
         timeout_seconds: how long they have.
-        settings: further `SAFEGUARDS_…` settings, by name.
+        settings: further settings, by name. Unless they say otherwise, no messages are gathered
+            into digests.
+        terms: further keys of how people are asked, such as `order`.
+        more_channels: further channels of the channels file, by name.
+        reviewers: the reviewers file.
         module: what runs the stack.
     """
 
@@ -63,38 +85,46 @@ class Stack:
         channels: Iterable[str] = ("email", "slack", "webhook"),
         timeout_seconds: int = 60,
         settings: dict[str, str] | None = None,
+        terms: dict[str, Any] | None = None,
+        more_channels: dict[str, Any] | None = None,
+        reviewers: dict[str, Any] | None = None,
         module: str = "deploy.local",
     ) -> None:
         self.folder = folder
         self._module = module
         self.smtp = SmtpServer()
         self.slack = HttpReceiver()
+        self.slack_bot = SlackApi()
         self.webhook = HttpReceiver()
         self.webhook_secret = webhook_secret()
         self._channels = tuple(channels)
         self._timeout_seconds = timeout_seconds
-        self._settings = settings or {}
+        self._settings = {**UNGATHERED, **(settings or {})}
+        self._terms = terms or {}
+        self._more_channels = more_channels or {}
+        self._reviewers = reviewers or REVIEWERS
         self._clients: list[Safeguards] = []
 
     def __enter__(self) -> Self:
-        for receiver in (self.smtp, self.slack, self.webhook):
+        for receiver in (self.smtp, self.slack, self.slack_bot, self.webhook):
             receiver.__enter__()
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.api = f"{self.url}/api/v1"
+        self.slack_bot.gateway_url = f"{self.api}/slack/interactions"
         self.environment = {
             "SAFEGUARDS_DATA_DIR": str(self.folder / "data"),
             "SAFEGUARDS_GATEWAY_PORT": str(self.port),
             "SAFEGUARDS_FLOWER_PORT": str(free_port()),
             "SAFEGUARDS_MAIL_PAGE_PORT": str(free_port()),
             "SAFEGUARDS_SMTP_PORT": str(free_port()),
-            "SAFEGUARDS_REVIEWERS_FILE": str(self._write("reviewers.yaml", REVIEWERS)),
-            "SAFEGUARDS_POLICIES_FILE": str(self._write("policies.yaml", self._policies())),
-            "SAFEGUARDS_CHANNELS_FILE": str(self._write("channels.yaml", self._channels_file())),
+            "SAFEGUARDS_REVIEWERS_FILE": str(self.write("reviewers.yaml", self._reviewers)),
+            "SAFEGUARDS_POLICIES_FILE": str(self.write("policies.yaml", self._policies())),
+            "SAFEGUARDS_CHANNELS_FILE": str(self.write("channels.yaml", self._channels_file())),
             **self._settings,
         }
         self.start()
-        names = ("alex", "sam", "lee")
+        names = [reviewer["id"] for reviewer in self._reviewers["reviewers"]]
         with ThreadPoolExecutor() as at_once:
             agent = at_once.submit(self.create_key, "--agent", "*")
             reviewers = at_once.map(partial(self.create_key, "--reviewer"), names)
@@ -125,10 +155,11 @@ class Stack:
         self.running.__exit__(exc_type, exc, traceback)
         if exc is not None:
             print(self.running.output[-20_000:])
-        for receiver in (self.smtp, self.slack, self.webhook):
+        for receiver in (self.smtp, self.slack, self.slack_bot, self.webhook):
             receiver.__exit__(None, None, None)
 
-    def _write(self, name: str, content: Any) -> Path:
+    def write(self, name: str, content: Any) -> Path:
+        """Write a configuration file: `channels.yaml`, `policies.yaml` or `reviewers.yaml`."""
         path = self.folder / name
         path.write_text(yaml.safe_dump(content))
         return path
@@ -138,6 +169,7 @@ class Stack:
         for terms in policies["approvals"].values():
             terms["channels"] = list(self._channels)
             terms["timeout_seconds"] = self._timeout_seconds
+            terms |= self._terms
         return policies
 
     def _channels_file(self) -> dict[str, Any]:
@@ -148,8 +180,10 @@ class Stack:
             "channels": {
                 "email": {"kind": "email", "config": {**mail, "sender": "sg@example.com"}},
                 "slack": {"kind": "slack", "config": {"webhook_url": self.slack.url("/slack")}},
+                "slack_bot": {"kind": "slack", "config": self.slack_bot.config()},
                 "webhook": {"kind": "webhook", "config": webhook},
                 "log": {"kind": "log"},
+                **self._more_channels,
             },
         }
 

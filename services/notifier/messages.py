@@ -115,6 +115,7 @@ def plain(delivery: Delivery, source: Action | Approval, review_url: str | None)
         severity=AlertSeverity.WARNING,
         link=Link("Review and answer", review_url) if review_url else None,
         footer="This message could not be written in full; the page behind its link is complete.",
+        data=body(delivery, source),
     )
 
 

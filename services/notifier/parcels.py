@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from safeguards_runtime.records import Action, Approval, Change, Delivery, delivery
-from safeguards_runtime.records.delivery import DeliveryStatus, is_due
+from safeguards_runtime.records.delivery import CALLBACK, DeliveryStatus, is_due
 from safeguards_runtime.records.endpoint import Endpoint, EndpointStatus
-from services.notifier.planning import CALLBACK, is_moot
+from services.notifier.planning import is_moot
 
 Source = Action | Approval
 Taken = Mapping[str, tuple[int, float]]

@@ -12,7 +12,7 @@ from safeguards.types import AlertSeverity
 from safeguards_runtime.duty import Assignment
 from safeguards_runtime.records import Action, Approval, Change, Delivery, action, delivery, waiting
 from safeguards_runtime.records.action import Terms
-from safeguards_runtime.records.delivery import DIED, FALL_BACK, DeliveryStatus
+from safeguards_runtime.records.delivery import CALLBACK, DIED, FALL_BACK, DeliveryStatus
 from safeguards_runtime.records.events import (
     ACTION_RESOLVED,
     ALERT_RAISED,
@@ -25,9 +25,6 @@ from safeguards_runtime.records.events import (
 )
 from safeguards_runtime.reviewers import Directory
 from safeguards_runtime.topology import Service
-
-CALLBACK = "callback"
-"""The name of the channel to an agent's own callback URL."""
 
 NEEDS_SIBLINGS = frozenset({REMINDED, ESCALATED, ANSWERED, RESOLVED})
 """The events whose plans depend on what was sent before."""

@@ -34,7 +34,7 @@ from safeguards_runtime.records import (
     delivery,
     endpoint,
 )
-from safeguards_runtime.records.delivery import DeliveryStatus, lane_index, parcel_index
+from safeguards_runtime.records.delivery import CALLBACK, DeliveryStatus, lane_index, parcel_index
 from safeguards_runtime.reloading import InForce
 from safeguards_runtime.rules import Rules
 from safeguards_runtime.store import Store
@@ -43,7 +43,7 @@ from safeguards_runtime.topology import Service
 from services.notifier import parcels
 from services.notifier.messages import Reader, compose, digest, plain
 from services.notifier.parcels import Parcel, Sorted, Source
-from services.notifier.planning import CALLBACK, carries_link
+from services.notifier.planning import carries_link
 
 log = structlog.get_logger(__name__)
 

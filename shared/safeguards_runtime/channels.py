@@ -18,11 +18,9 @@ from safeguards.notifications.channels import AsyncChannel
 from safeguards.types import AlertSeverity
 from safeguards_runtime.channel_kinds import channel_of
 from safeguards_runtime.configuration import ConfigurationModel, load_yaml
+from safeguards_runtime.records.delivery import CALLBACK
 
 log = structlog.get_logger(__name__)
-
-RESERVED = "callback"
-"""The name by which deliveries to agents' own addresses are known."""
 
 RETIRE_SECONDS = 60.0
 """How long a channel that was removed or changed may go on with the sends that it has begun."""
@@ -32,8 +30,8 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 def _not_reserved(name: str) -> str:
-    if name == RESERVED:
-        raise ValueError(f"{RESERVED!r} is the name of the agents' own addresses: take another")
+    if name == CALLBACK:
+        raise ValueError(f"{CALLBACK!r} is the name of the agents' own addresses: take another")
     return name
 
 

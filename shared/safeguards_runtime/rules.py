@@ -82,20 +82,9 @@ def rules_in_force(settings: Settings) -> InForce[Rules]:
     Raises:
         ConfigurationError: for the files as they are now; see `load_rules`.
     """
-    return Combined(*_files(settings), Rules, name=TOGETHER)
-
-
-def directory_in_force(settings: Settings) -> InForce[Directory]:
-    """Return the reviewers alone, likewise: never such that a policy asks nobody.
-
-    Raises:
-        ConfigurationError: for the files as they are now; see `load_rules`.
-    """
-    return Combined(*_files(settings), lambda p, d: Rules(p, d).directory, name=TOGETHER)
-
-
-def _files(settings: Settings) -> tuple[Reloaded[PolicyFile], Reloaded[Directory]]:
-    return (
+    return Combined(
         Reloaded(settings.policies_file, load_policies, name=POLICIES),
         Reloaded(settings.reviewers_file, load_directory, name=REVIEWERS),
+        Rules,
+        name=TOGETHER,
     )

@@ -126,6 +126,10 @@ def _link(stack: Stack, mark: str, to: str) -> str:
     mail = stack.smtp.wait_for(
         lambda mail: mail.recipients == (address,) and mark in _text(mail), 20
     )
+    return _path_in(mail)
+
+
+def _path_in(mail: ReceivedMail) -> str:
     found = re.search(r"https?://[^\s/]+(/review/\S+)", mail.text)
     assert found
     return found[1]
@@ -478,11 +482,11 @@ def test_a_form_without_a_digest_does_not_decide(
     assert view(stack, approval_id)["status"] == "PENDING"
 
 
-def test_a_page_from_before_the_agents_answer_is_stale(
+def test_a_link_is_bound_to_the_version_that_its_mail_showed(
     stack: Stack, browser: httpx2.Client, mailed: Mailed, agent: httpx2.Client
 ) -> None:
-    """409: the agent has said something since; the page that comes back shows it, and its form
-    decides."""
+    """409: the agent has said something since. The page shows it and keeps what was typed, but
+    only the newer mail's link decides."""
     approval_id, link = mailed()
     old = Page(browser.get(link).text)
     post(browser, link, old.forms["ask"], comments="less?")
@@ -491,12 +495,19 @@ def test_a_page_from_before_the_agents_answer_is_stale(
     for button, typed in (("approve", {}), ("reject", {"comments": "my words"})):
         response = post(browser, link, old.forms[button], **typed)
         assert response.status_code == 409
-    page = Page(response.text)
-    assert "yes, less" in page.words
-    assert page.forms["reject"]["comments"] == "my words"
-    assert view(stack, approval_id)["status"] == "PENDING"
-    post(browser, link, page.forms["approve"])
-    assert view(stack, approval_id)["outcome"]["status"] == "APPROVED"
+    for page in (Page(response.text), Page(browser.get(link).text)):
+        assert "yes, less" in page.words
+        assert page.forms == {}
+    assert "my words" in response.text
+    newer = stack.smtp.wait_for(
+        lambda mail: "yes, less" in _text(mail) and mail.recipients == ("alex@example.com",), 20
+    )
+    newer_link = _path_in(newer)
+    assert newer_link != link
+    # A form of the older page does not decide under the newer link either.
+    assert post(browser, newer_link, old.forms["approve"]).status_code == 422
+    post(browser, newer_link, Page(browser.get(newer_link).text).forms["approve"])
+    assert view(stack, approval_id)["status"] == "APPROVED"
 
 
 def test_an_answer_after_the_outcome_shows_who_decided(

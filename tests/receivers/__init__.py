@@ -1,4 +1,4 @@
-"""Real servers that tests send to: a mail server and an HTTP server, on free ports, in threads.
+"""Real servers that tests send to: mail, HTTP and a stand-in of Slack, on free ports, in threads.
 
 with SmtpServer() as smtp:
     …                                       # send to 127.0.0.1, smtp.port
@@ -20,15 +20,20 @@ from tests.receivers.http import (
     webhook_secret,
 )
 from tests.receivers.mail import ReceivedMail, SmtpServer
+from tests.receivers.slack import OpenView, SlackApi, SlackMessage, Submitted
 
 __all__ = [
     "Answer",
     "CertificateAuthority",
     "Collected",
     "HttpReceiver",
+    "OpenView",
     "ReceivedMail",
     "ReceivedRequest",
+    "SlackApi",
+    "SlackMessage",
     "SmtpServer",
+    "Submitted",
     "closed_port",
     "webhook_secret",
 ]

@@ -1,4 +1,4 @@
-"""Slack's documented limits of Block Kit, checked one by one (docs.slack.dev/reference/block-kit)."""
+"""Slack's documented limits of Block Kit, one by one (docs.slack.dev/reference/block-kit)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from slack_sdk.models.views import View
 MESSAGE_BLOCKS = 50
 MODAL_BLOCKS = 100
 MESSAGE_CHARACTERS = 12_000
-"""Of all blocks together. Not documented: Slack answers `msg_blocks_too_long` above about 13,200."""
+"""Of all blocks together. Not documented: above about 13,200 it is `msg_blocks_too_long`."""
 
 VIEW_BYTES = 250_000
 

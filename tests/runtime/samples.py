@@ -121,9 +121,7 @@ def judgement(verdict: Verdict, **given: Any) -> Judgement:
 def planned(*, not_before: datetime | None = None, **given: Any) -> Delivery:
     """Return a delivery that was planned at `NOW`."""
     about = {"event": "approval.requested", "channel": "email", "kind": "email", **given}
-    delivery = Delivery(
-        id=new_id("dlv"), source_id=new_id("apr"), next_attempt_at=NOW, **about
-    )
+    delivery = Delivery(id=new_id("dlv"), source_id=new_id("apr"), next_attempt_at=NOW, **about)
     return done(delivery_rules.plan(delivery, NOW, not_before), Delivery)
 
 

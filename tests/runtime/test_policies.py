@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from deploy.valkey import ValkeyServer
 from safeguards.errors import ConfigurationError
-from safeguards_runtime.policies import PolicyFile, load_policies
+from safeguards.types import AlertSeverity
+from safeguards_runtime.policies import PolicyFile, TermsConfig, load_policies
+from safeguards_runtime.records.action import Terms
 from safeguards_runtime.reviewers import Reviewer
 from safeguards_runtime.store import Store
 
@@ -82,3 +86,99 @@ async def test_a_store_that_may_forget_is_refused(
     durable = Store(store_server.url)
     await durable.check_durability()
     await durable.close()
+
+
+# --- how people are asked -----------------------------------------------------------------------
+
+
+def terms(**given: Any) -> TermsConfig:
+    return TermsConfig.model_validate({"groups": ["reviewers"], **given})
+
+
+def test_what_a_policy_says_of_asking_is_what_the_approval_keeps() -> None:
+    step = {"after_seconds": 180, "groups": ["managers"], "channels": ["slack"]}
+    written = {
+        "groups": ["reviewers"],
+        "channels": ["email", "slack"],
+        "order": "chain",
+        "timeout_seconds": 300,
+        "on_timeout": "reject",
+        "editable": ["amount"],
+        "remind_after_seconds": [60, 120],
+        "escalation": [step, {"after_seconds": 240, "groups": ["board"]}],
+        "working_hours": True,
+        "on_unreachable": "reject",
+        "sign_in_from": "ERROR",
+    }
+    kept = terms(**written).terms().model_dump(mode="json")
+    kept["escalation"][1].pop("channels")
+    assert kept == written
+
+
+def test_what_a_policy_leaves_out_is_what_terms_have() -> None:
+    """The defaults stand in two places, and must be the same."""
+    written = terms().terms()
+    bare = {
+        name: value
+        for name, value in written.model_dump().items()
+        if Terms.model_fields[name].is_required()
+    }
+    assert Terms.model_validate(bare) == written
+
+
+def test_a_link_may_always_be_enough() -> None:
+    assert terms(sign_in_from="never").terms().sign_in_from is None
+    assert terms().terms().sign_in_from is AlertSeverity.CRITICAL
+
+
+WRONG_TERMS: dict[str, tuple[dict[str, Any], str]] = {
+    "nobody to ask": ({"groups": []}, "groups"),
+    "another order": ({"order": "random"}, "order"),
+    "reminders out of order": ({"remind_after_seconds": [120, 60]}, "after the one before"),
+    "a reminder twice": ({"remind_after_seconds": [60, 60]}, "after the one before"),
+    "a reminder at once": ({"remind_after_seconds": [0]}, "remind_after_seconds.0"),
+    "a reminder when time is up": (
+        {"remind_after_seconds": [300], "timeout_seconds": 300},
+        "300 s is not before timeout_seconds",
+    ),
+    "too many reminders": (
+        {"remind_after_seconds": list(range(1, 22)), "timeout_seconds": 300},
+        "remind_after_seconds",
+    ),
+    "steps out of order": (
+        {
+            "escalation": [
+                {"after_seconds": 120, "groups": ["a"]},
+                {"after_seconds": 60, "groups": ["b"]},
+            ]
+        },
+        "escalation: each must come after",
+    ),
+    "a step when time is up": (
+        {"escalation": [{"after_seconds": 301, "groups": ["a"]}]},
+        "escalation: 301 s is not before",
+    ),
+    "a step to nobody": ({"escalation": [{"after_seconds": 60, "groups": []}]}, "escalation.0"),
+    "a misspelt key of a step": (
+        {"escalation": [{"after_secs": 60, "groups": ["a"]}]},
+        "after_secs",
+    ),
+    "too many steps": (
+        {"escalation": [{"after_seconds": n, "groups": ["a"]} for n in range(1, 22)]},
+        "escalation",
+    ),
+    "giving up in another way": ({"on_unreachable": "approve"}, "on_unreachable"),
+    "no severity to sign in from": ({"sign_in_from": None}, "a severity, or never"),
+    "an unknown severity": ({"sign_in_from": "HIGH"}, "sign_in_from"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_TERMS)
+def test_wrong_terms_are_named_with_their_place(tmp_path: Path, name: str) -> None:
+    given, words = WRONG_TERMS[name]
+    path = tmp_path / "policies.yaml"
+    approvals = {"default": {"groups": ["reviewers"], **given}}
+    path.write_text(yaml.safe_dump({"version": 1, "approvals": approvals}))
+    with pytest.raises(ConfigurationError, match=r"policies\.yaml: approvals\.default") as caught:
+        load_policies(path)
+    assert words in str(caught.value)

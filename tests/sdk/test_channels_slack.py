@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -13,10 +14,12 @@ from slack_sdk.models.blocks import Block
 
 from safeguards.errors import ConfigurationError, PermanentDeliveryError, TransientDeliveryError
 from safeguards.notifications.channels import SlackChannel
-from safeguards.notifications.channels.slack import slack_payload
-from safeguards.notifications.message import Link, Message
+from safeguards.notifications.channels.slack import SlackConfig, slack_payload
+from safeguards.notifications.message import Answerable, Link, Message, Thread
+from safeguards.notifications.slack_blocks import Binding
 from safeguards.types import AlertSeverity, SafetyAlert
-from tests.receivers import HttpReceiver
+from tests.receivers import HttpReceiver, SlackApi, closed_port
+from tests.receivers.block_kit import problems
 
 HOSTILE = "<!channel> <https://evil.example|click> *bold* @here :tada: a & b"
 
@@ -172,7 +175,13 @@ def test_an_alert_is_sent_from_synchronous_code(caplog: pytest.LogCaptureFixture
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({}, "'webhook_url' is missing"),
+        ({}, "'webhook_url' is missing, or 'bot_token'"),
+        ({"webhook_url": "https://x", "bot_token": "xoxb-1"}, "exclude each other"),
+        ({"webhook_url": "https://x", "signing_secret": "a" * 32}, "goes with 'bot_token'"),
+        ({"bot_token": "xoxp-1"}, "'bot_token' is wrong"),
+        ({"bot_token": "xoxb-1\n"}, "'bot_token' is wrong"),
+        ({"bot_token": "xoxb-1", "signing_secret": "x"}, "'signing_secret' is wrong"),
+        ({"bot_token": "xoxb-1", "api_url": "http://slack.test/"}, "'api_url' is wrong"),
         ({"webhook_url": "hooks.slack.com/x"}, "'webhook_url' is wrong"),
         ({"webhook_url": "https://x", "icon_emoji": "robot"}, "'icon_emoji' is wrong"),
         ({"webhook_url": "https://x", "user": "a"}, "did you mean 'username'?"),
@@ -183,3 +192,240 @@ def test_a_wrong_configuration_is_named(config: dict[str, Any], said: str) -> No
     with pytest.raises(ConfigurationError) as caught:
         SlackChannel().initialize(config)
     assert said in str(caught.value)
+    assert "xoxp-1" not in str(caught.value)
+
+
+ANSWERABLE = Answerable("apr_1", 3, "ab" * 32, editable=True)
+
+
+@pytest.fixture
+def slack() -> Iterator[SlackApi]:
+    with SlackApi() as running:
+        yield running
+
+
+@asynccontextmanager
+async def bot(slack: SlackApi, **changes: Any) -> AsyncIterator[SlackChannel]:
+    """A bot's channel at the stand-in of Slack."""
+    channel = SlackChannel()
+    channel.initialize(slack.config(**changes))
+    channel.name = "team"
+    yield channel
+    await channel.aclose()
+    channel.shutdown()
+
+
+async def test_a_bot_posts_what_can_be_answered(slack: SlackApi) -> None:
+    """Buttons carry what they are bound to; nothing is unfurled, linked or parsed."""
+    async with bot(slack) as channel:
+        assert (channel.addressing, channel.can_update) == ("place", True)
+        reference = await channel.deliver(message(answerable=ANSWERABLE))
+    assert reference is not None
+    posted = slack.message(reference)
+    assert posted.buttons == ["approve", "modify", "reject", "evidence", "open_link"]
+    for button in posted.blocks[-2]["elements"][:4]:
+        assert Binding.parse(button["value"]) == Binding("apr_1", 3, "ab" * 32, "team")
+    for name in ("unfurl_links", "unfurl_media", "link_names", "mrkdwn"):
+        assert posted.arguments[name] is False
+    assert posted.arguments["parse"] == "none"
+
+
+async def test_buttons_only_where_they_can_be_answered(slack: SlackApi) -> None:
+    """None without a signing secret, none for what cannot be answered; no Modify if nothing is
+    editable; none by a webhook."""
+    fixed = Answerable("apr_1", 1, "ab" * 32, editable=False)
+    async with bot(slack) as channel:
+        for said, buttons in (
+            (message(link=None), []),
+            (message(link=None, answerable=fixed), ["approve", "reject", "evidence"]),
+        ):
+            reference = await channel.deliver(said)
+            assert slack.message(str(reference)).buttons == buttons
+    async with bot(slack, signing_secret=None) as channel:
+        reference = await channel.deliver(message(link=None, answerable=ANSWERABLE))
+        assert slack.message(str(reference)).buttons == []
+    assert "approve" not in json.dumps(slack_payload(message(answerable=ANSWERABLE)))
+
+
+async def test_an_update_takes_the_buttons_away(slack: SlackApi) -> None:
+    """The same message says something else; one that is gone is a permanent failure."""
+    async with bot(slack) as channel:
+        reference = await channel.deliver(message(answerable=ANSWERABLE))
+        assert reference is not None
+        await channel.update(message(subject="Approved: Pay", link=None), reference)
+        posted = slack.message(reference)
+        assert (posted.updates, posted.buttons, posted.text) == (1, [], "Approved: Pay")
+        for gone in ("C0APPROVALS:1.000001", "junk", "C0APPROVALS:x", ""):
+            with pytest.raises(PermanentDeliveryError):
+                await channel.update(message(), gone)
+
+
+async def test_without_a_channel_each_reviewer_gets_a_direct_message(slack: SlackApi) -> None:
+    """To the user's id, whatever workspace it is bound to; what is no user id is refused."""
+    async with bot(slack, channel=None) as channel:
+        assert channel.addressing == "person"
+        reference = await channel.deliver(message(answerable=ANSWERABLE), ["T0TEAM/U0ALEX"])
+        assert reference is not None
+        assert reference.startswith("D0ALEX:")
+        await channel.update(message(link=None), reference)
+        assert slack.message(reference).buttons == []
+        for wrong in (["#general"], ["C0APPROVALS"], ["U0A", "U0B"], ["U0A\n"]):
+            with pytest.raises(PermanentDeliveryError, match="not the id of one Slack user"):
+                await channel.deliver(message(), wrong)
+        with pytest.raises(ConfigurationError, match="'channel' is missing"):
+            await channel.deliver(message())
+
+
+async def test_a_reply_goes_into_its_thread_and_the_channel(slack: SlackApi) -> None:
+    """If the message that began the thread is gone, it is posted by itself: nothing is lost."""
+    async with bot(slack) as channel:
+        first = await channel.deliver(message(thread=Thread("t", begins=True)))
+        reply = await channel.deliver(message(thread=Thread("t", begins=False, reference=first)))
+        arguments = slack.message(str(reply)).arguments
+        assert f"C0APPROVALS:{arguments['thread_ts']}" == first
+        assert arguments["reply_broadcast"] is True
+        lost = Thread("t", begins=False, reference="C0APPROVALS:1.000001")
+        alone = await channel.deliver(message(thread=lost))
+        assert "thread_ts" not in slack.message(str(alone)).arguments
+
+
+async def test_a_digest_lists_its_requests_within_the_limits(slack: SlackApi) -> None:
+    """Each has one button; what does not fit is counted."""
+    entries = tuple(
+        message(
+            subject=f"Pay {n} " + "é" * n, answerable=Answerable(f"apr_{n}", 1, "ab" * 32, True)
+        )
+        for n in range(60)
+    )
+    async with bot(slack) as channel:
+        reference = await channel.deliver(
+            message(subject="60 requests", facts=(), entries=entries[:20], left_out=5)
+        )
+        few = slack.message(str(reference))
+        assert few.buttons.count("review") == 20
+        assert "… and 5 more" in few.words
+        reference = await channel.deliver(message(entries=entries, left_out=5))
+        many = slack.message(str(reference))
+    shown = many.buttons.count("review")
+    assert 10 <= shown < 60
+    assert f"… and {65 - shown} more" in many.words
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.text(max_size=300),
+    st.integers(0, 60),
+    st.sampled_from(["", "\u202e" * 3_000, "&<>" * 3_000, "🎉" * 9_000, "\n" * 9_000, "x" * 10**6]),
+)
+def test_slack_takes_every_message(text: str, count: int, long: str) -> None:
+    """Every documented limit holds, and the one that is not, whatever the message."""
+    words = text + long
+    entry = message(subject=words, facts=((words, words),), answerable=ANSWERABLE)
+    payload = slack_payload(
+        message(
+            subject=words,
+            facts=((words, words),) * count,
+            reasons=(words,) * count,
+            agent_words=words,
+            footer=words,
+            answerable=ANSWERABLE,
+            entries=(entry,) * count,
+        ),
+        interactive=True,
+        channel="team",
+    )
+    assert problems(payload["blocks"]) == []
+    assert len(json.dumps(payload["blocks"], ensure_ascii=False)) <= 12_000
+    assert "approve" in json.dumps(payload["blocks"])
+
+
+async def test_a_value_of_several_lines_cannot_pass_for_a_label(slack: SlackApi) -> None:
+    """Its lines are marked."""
+    async with bot(slack) as channel:
+        reference = await channel.deliver(message(facts=(("Note", "x\n\nAmount\n1.00"),)))
+    assert "Note\n│ x\n│\n│ Amount\n│ 1.00" in slack.message(str(reference)).words
+
+
+async def test_what_the_bot_is_refused_says_what_to_do(slack: SlackApi) -> None:
+    """Permanent errors name the cure; the token is in none of them."""
+    async with bot(slack, channel="#nowhere") as channel:
+        with pytest.raises(PermanentDeliveryError, match="invite the bot"):
+            await channel.deliver(message())
+    slack.archived.add("C0APPROVALS")
+    async with bot(slack) as channel:
+        with pytest.raises(PermanentDeliveryError, match="unarchive"):
+            await channel.deliver(message())
+        slack.refuse("missing_scope", needed="chat:write")
+        with pytest.raises(PermanentDeliveryError, match="missing_scope chat:write: add the scope"):
+            await channel.deliver(message())
+    async with bot(slack, bot_token="xoxb-wrong-secret") as channel:
+        with pytest.raises(PermanentDeliveryError, match="invalid_auth: make a new") as caught:
+            await channel.deliver(message())
+    assert "xoxb" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+async def test_what_may_pass_is_worth_another_attempt(slack: SlackApi) -> None:
+    """429 with what it asks for, `ratelimited`, 5xx, junk, a cut or refused connection, a time-out;
+    each is one call: the retries are the notifier's."""
+    async with bot(slack, timeout_seconds=0.3) as channel:
+        slack.answer(429, headers={"Retry-After": "30"}, body=b'{"ok":false,"error":"ratelimited"}')
+        with pytest.raises(TransientDeliveryError) as limited:
+            await channel.deliver(message())
+        assert limited.value.retry_after_seconds == 30
+        slack.refuse("ratelimited")
+        slack.refuse("internal_error")
+        slack.answer(503, body=b"<html>")
+        html = {"Content-Type": "text/html"}
+        slack.answer(200, headers=html, body=b"<html>")
+        slack.answer(200, headers={"Content-Type": "text/plain"}, body=b"ok")
+        slack.answer(200, headers={"Content-Type": "application/json"}, body=b"[1]")
+        slack.answer(200, headers={"Content-Type": "application/json"}, body=b"\xff{")
+        slack.answer(200, headers={"Content-Type": "application/json"}, body=b"{}")
+        slack.answer(drop=True)
+        slack.answer(cut=True)
+        slack.answer(delay=5)
+        for call in range(2, 13):
+            with pytest.raises(TransientDeliveryError) as caught:
+                await channel.deliver(message())
+            assert slack.token not in str(caught.value)
+            assert len(slack.requests) == call
+    async with bot(slack, api_url=f"http://127.0.0.1:{closed_port()}/") as channel:
+        with pytest.raises(TransientDeliveryError, match="no connection to Slack"):
+            await channel.deliver(message())
+
+
+async def test_calls_share_a_connection_and_no_proxy(
+    slack: SlackApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One kept connection, whatever proxy the environment names."""
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{closed_port()}")
+    async with bot(slack) as channel:
+        await channel.deliver(message())
+        await channel.deliver(message())
+    first, second = slack.requests
+    assert first.connection == second.connection
+
+
+def test_the_configuration_shows_no_secret(slack: SlackApi) -> None:
+    """Neither token nor signing secret is in its representation."""
+    config = SlackConfig(**slack.config())
+    assert slack.token not in repr(config)
+    assert slack.signing_secret not in repr(config)
+
+
+def test_only_slack_signs(slack: SlackApi) -> None:
+    """The right secret and time; whatever else is False, and nothing raises."""
+    channel = SlackChannel()
+    assert not channel.signed(b"a=1", "1", "v0=x")
+    channel.initialize(slack.config())
+    signed = slack.signature(b"a=1")
+    timestamp, signature = signed["X-Slack-Request-Timestamp"], signed["X-Slack-Signature"]
+    assert channel.signed(b"a=1", timestamp, signature)
+    assert not channel.signed(b"a=2", timestamp, signature)
+    assert not channel.signed(b"\xff", timestamp, signature)
+    assert not channel.signed(b"a=1", timestamp, "v0=é")
+    assert not channel.signed(b"a=1", "junk", signature)
+    channel.initialize(slack.config(signing_secret=None))
+    assert not channel.signed(b"a=1", timestamp, signature)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -88,7 +89,7 @@ async def test_an_https_address_unsubscribes_by_one_click(smtp: SmtpServer) -> N
     """RFC 8058; a long address stays whole."""
     url = "https://approvals.example/unsubscribe?" + "token=" * 40 + "x"
     (mail,) = await received(smtp, DIGEST, unsubscribe=url)
-    assert mail.message["List-Unsubscribe"] == f"<{url}>"
+    assert str(mail.message["List-Unsubscribe"]).strip() == f"<{url}>"
     assert mail.message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
 
 
@@ -161,7 +162,8 @@ async def test_no_text_reaches_the_headers_or_gets_lost(smtp: SmtpServer, name: 
     assert max(map(len, mail.raw.split(b"\r\n"))) <= 998
     assert len(mail.raw) < 200_000
     assert rendering.words(message).split("\n")[0] in mail.text
-    assert "Approve at once:" in mail.text
+    complete = len(HOSTILE_TEXTS[name]) < rendering.WORDS_LIMIT
+    assert "> Approve at once:" in mail.text if complete else "Large …\n" in mail.text
 
 
 def test_words_of_several_alphabets_are_pointed_out() -> None:
@@ -203,8 +205,6 @@ def pem(
 
 def dns_of(key: rsa.RSAPrivateKey, name: str) -> Any:
     """A DNS in which the key's public half stands under `name`, and nothing else."""
-    import base64
-
     public = key.public_key().public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
@@ -236,10 +236,8 @@ async def test_a_signed_mail_verifies_as_the_server_got_it(
         ends = begins + 2 + len(name) + 4
         changed = mail.raw[:ends] + bytes([mail.raw[ends] ^ 1]) + mail.raw[ends + 1 :]
         assert not dkim.verify(changed, dnsfunc=dns), name
-        assert not dkim.verify(name + b": added\r\n" + mail.raw, dnsfunc=dns) or name in (
-            b"To",
-            b"Date",
-        )
+    for name in (b"Subject", b"From"):
+        assert not dkim.verify(name + b": added\r\n" + mail.raw, dnsfunc=dns), name
     signed = str(mail.message["DKIM-Signature"]).lower()
     assert all(name in signed for name in ("list-unsubscribe", "in-reply-to", "auto-submitted"))
 

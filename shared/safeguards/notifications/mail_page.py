@@ -197,7 +197,7 @@ def _note(sentence: str) -> str:
 def _words_box(message: Message) -> str:
     if not message.agent_words:
         return ""
-    is_the_agents = not message.event.startswith("alert.")
+    is_the_agents = message.words_of == "agent"
     mark = ' <span style="font-weight:400;">(not checked)</span>' if is_the_agents else ""
     box = (
         f'{_TABLE} style="table-layout:fixed;"><tr>'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from safeguards.identifiers import new_id
 from safeguards.types import AlertSeverity, SafetyAlert
@@ -62,6 +62,7 @@ class Message:
         severity: how serious it is.
         facts: labelled values in reading order, made by us from the real payload.
         agent_words: what the agent says about it, shown as the agent's own words.
+        words_of: whose words `agent_words` are, if they are a safeguard's.
         reasons: why it was stopped, one sentence each.
         link: where to answer, or None.
         footer: what happens if nobody answers, and when.
@@ -79,6 +80,7 @@ class Message:
     severity: AlertSeverity = AlertSeverity.INFO
     facts: tuple[tuple[str, str], ...] = ()
     agent_words: str = ""
+    words_of: Literal["agent", "safeguard"] = "agent"
     reasons: tuple[str, ...] = ()
     link: Link | None = None
     footer: str = ""
@@ -99,6 +101,7 @@ class Message:
             severity=alert.severity,
             facts=tuple((str(key), str(value)) for key, value in alert.metadata.items()),
             agent_words=alert.description,
+            words_of="safeguard",
             data={
                 "title": alert.title,
                 "description": alert.description,

@@ -47,7 +47,7 @@ def subject(message: Message, limit: int = SUBJECT_LIMIT) -> str:
 
 def words_title(message: Message) -> str:
     """Return the label of the box with the agent's words; an alert's are a safeguard's."""
-    return "Details" if message.event.startswith("alert.") else "In the agent's own words"
+    return "Details" if message.words_of == "safeguard" else "In the agent's own words"
 
 
 def reasons_title(message: Message) -> str:

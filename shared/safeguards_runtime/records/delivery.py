@@ -25,6 +25,9 @@ SENDING_SECONDS = 30
 """How long an attempt may take, until its end is on record. After that its worker is taken to have
 died."""
 
+CALLBACK = "callback"
+"""The name of the channel to an agent's own callback URL; no other channel may have it."""
+
 STARTED = "attempt_started"
 
 # What the notifier does after an attempt, in the outbox of the delivery.
@@ -82,7 +85,7 @@ class Delivery(Record):
 
     event: str
     channel: str
-    """The channel's name; `callback` for an agent's own address."""
+    """The channel's name; `CALLBACK` for an agent's own address."""
 
     kind: str
     """The channel's kind: email, slack, webhook, log, or that of one's own."""
@@ -150,7 +153,7 @@ class Delivery(Record):
     @property
     def endpoint(self) -> str:
         """The name of the endpoint that it goes to."""
-        return f"{self.channel}:{self.address}" if self.channel == "callback" else self.channel
+        return f"{self.channel}:{self.address}" if self.channel == CALLBACK else self.channel
 
     def timers(self) -> Mapping[Service, datetime]:
         """Return when the next attempt is due, or the running one is taken to have died."""

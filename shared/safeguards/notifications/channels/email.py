@@ -62,7 +62,7 @@ class EmailConfig(Config):
     timeout_seconds: float = Field(default=15.0, gt=0, allow_inf_nan=False)
     ca_file: Path | None = None
     max_connections: int = Field(default=4, ge=1, le=100)
-    unsubscribe: str | None = None
+    unsubscribe: str | None = Field(default=None, max_length=900)
     dkim_key_file: Path | None = None
     dkim_selector: str | None = None
     dkim_domain: str | None = None

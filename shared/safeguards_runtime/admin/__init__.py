@@ -1,0 +1,29 @@
+"""`safeguards-admin`: API keys, messages set aside, and whom messages have not reached."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from redis.exceptions import RedisError
+
+from safeguards.errors import SafeguardsError
+from safeguards_runtime.admin.deliveries import approvals, channels, deliveries
+from safeguards_runtime.admin.keys import keys
+from safeguards_runtime.admin.messages import messages
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
+app.add_typer(keys, name="keys")
+app.add_typer(messages, name="messages")
+app.add_typer(deliveries, name="deliveries")
+app.add_typer(channels, name="channels")
+app.add_typer(approvals, name="approvals")
+
+
+def main() -> None:
+    """Run the command; an expected error is one line on standard error, and exit code 1."""
+    try:
+        app()
+    except (SafeguardsError, RedisError, OSError) as error:
+        print(f"safeguards-admin: {error}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,176 @@
+"""`safeguards-admin deliveries`, `channels` and `approvals`: whom messages have not reached."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from safeguards.errors import SafeguardsError
+from safeguards_runtime.admin.console import LISTED, AsJson, checked, print_rows, with_store
+from safeguards_runtime.records import Approval, Change, Delivery, Endpoint, delivery, endpoint
+from safeguards_runtime.records.approval import UNREACHED_INDEX
+from safeguards_runtime.records.delivery import DeliveryStatus
+from safeguards_runtime.store import Store
+
+deliveries = typer.Typer(help="Deliveries, such as those that were given up.", no_args_is_help=True)
+channels = typer.Typer(help="Channels that have failed.", no_args_is_help=True)
+approvals = typer.Typer(help="Approvals of which nobody could be told.", no_args_is_help=True)
+
+PAGE_LENGTH = 500
+
+
+@deliveries.command("list")
+def list_deliveries(
+    status: DeliveryStatus = DeliveryStatus.DEAD,
+    channel: Annotated[str, typer.Option(help="Only of this channel.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """List deliveries, newest first: those given up, unless another status is asked for."""
+
+    async def work(store: Store) -> list[dict[str, Any]]:
+        found = await _deliveries(store, status, channel, LISTED)
+        return [
+            {
+                "delivery_id": record.id,
+                "of": record.source_id,
+                "event": record.event,
+                "channel": record.channel,
+                "to": record.reviewer_id,
+                "attempts": len(record.attempts),
+                "error": _error(record),
+            }
+            for record in found
+        ]
+
+    print_rows(with_store(work), as_json)
+
+
+def _error(record: Delivery) -> str | None:
+    last = record.attempts[-1].error if record.attempts else None
+    return record.error or last
+
+
+async def _deliveries(
+    store: Store, status: DeliveryStatus, channel: str, limit: int
+) -> list[Delivery]:
+    """Return deliveries in a status, of one channel if it is named, newest first."""
+    found: list[Delivery] = []
+    before = None
+    while len(found) < limit:
+        ids = await store.listed(f"deliveries:status:{status}", before=before, limit=PAGE_LENGTH)
+        if not ids:
+            break
+        before = ids[-1]
+        _, records = await store.load(ids)
+        found += [
+            record
+            for record in records
+            if isinstance(record, Delivery) and channel in ("", record.channel)
+        ]
+    return found[:limit]
+
+
+@deliveries.command("replay")
+def replay_deliveries(
+    delivery_ids: Annotated[list[str] | None, typer.Argument(help="Which; or use --all.")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="All that were given up.")] = False,
+    channel: Annotated[str, typer.Option(help="With --all: only of this channel.")] = "",
+) -> None:
+    """Send deliveries that were given up once more: one, several, or all."""
+    if bool(delivery_ids) == all_:
+        raise typer.BadParameter("name deliveries, or give --all")
+    if channel and not all_:
+        raise typer.BadParameter("--channel goes with --all")
+
+    async def work(store: Store) -> Sequence[str]:
+        if all_:
+            return await _replay_all(store, channel)
+        for delivery_id in delivery_ids or ():
+            await store.apply(checked(delivery_id, "dlv"), Delivery, _replaying)
+        return delivery_ids or ()
+
+    sent = with_store(work)
+    typer.echo(f"{sent[0] if len(sent) == 1 else f'{len(sent)} deliveries'} sent once more")
+
+
+async def _replay_all(store: Store, channel: str) -> list[str]:
+    replayed: list[str] = []
+    while dead := await _deliveries(store, DeliveryStatus.DEAD, channel, PAGE_LENGTH):
+        applied = await store.apply_all(
+            [record.id for record in dead],
+            Delivery,
+            lambda record, now: delivery.replay(record, now, "operator"),
+            known=dead,
+        )
+        replayed += applied.changed
+        if not applied.changed:
+            break
+    return replayed
+
+
+def _replaying(record: Delivery | None, now: datetime) -> Change:
+    if record is None:
+        raise SafeguardsError("there is no such delivery")
+    change = delivery.replay(record, now, "operator")
+    if change is None:
+        raise SafeguardsError(f"{record.id} was not given up: it is {record.status}")
+    return change
+
+
+@channels.command("list")
+def list_channels(as_json: AsJson = False) -> None:
+    """List the channels and callback addresses that have failed, and whether they are up again."""
+
+    async def work(store: Store) -> list[dict[str, Any]]:
+        _, records = await store.load(await store.listed("endpoints", limit=LISTED))
+        return [
+            {
+                "channel": record.name,
+                "status": record.status.value,
+                "failures": record.failures,
+                "down_until": record.down_until.isoformat() if record.down_until else None,
+                "error": record.error,
+            }
+            for record in records
+            if isinstance(record, Endpoint)
+        ]
+
+    print_rows(with_store(work), as_json)
+
+
+@channels.command("enable")
+def enable_channel(name: str) -> None:
+    """Send through a channel again that is disabled or down."""
+
+    def rule(record: Endpoint | None, now: datetime) -> Change | None:
+        if record is None:
+            raise SafeguardsError(f"{name!r} has not failed")
+        return endpoint.enable(record, now, "operator")
+
+    with_store(lambda store: store.apply(endpoint.endpoint_id(name), Endpoint, rule))
+    typer.echo(f"{name} is up; `deliveries replay --all --channel {name}` sends what was given up")
+
+
+@approvals.command("unreached")
+def list_unreached(as_json: AsJson = False) -> None:
+    """List the approvals that wait, and of which nobody could be told."""
+
+    async def work(store: Store) -> list[dict[str, Any]]:
+        _, records = await store.load(await store.listed(UNREACHED_INDEX, limit=LISTED))
+        return [
+            {
+                "approval_id": record.id,
+                "agent_id": record.agent_id,
+                "action_type": record.action_type,
+                "groups": ", ".join(record.groups),
+                "since": record.unreached_at.isoformat() if record.unreached_at else None,
+                "expires_at": record.expires_at.isoformat(),
+            }
+            for record in records
+            if isinstance(record, Approval)
+        ]
+
+    print_rows(with_store(work), as_json)
