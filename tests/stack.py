@@ -40,13 +40,6 @@ REVIEWERS: dict[str, Any] = {
 }
 
 UNGATHERED = {
-    "SAFEGUARDS_MESSAGES_PER_WINDOW": "100000",
-    "SAFEGUARDS_MESSAGES_PER_AGENT": "100000",
-}
-"""Settings under which every message is sent by itself."""
-
-
-UNGATHERED = {
     "SAFEGUARDS_MESSAGES_PER_WINDOW": "1000000",
     "SAFEGUARDS_MESSAGES_PER_AGENT": "1000000",
 }
@@ -181,6 +174,7 @@ class Stack:
                 "email": {"kind": "email", "config": {**mail, "sender": "sg@example.com"}},
                 "slack": {"kind": "slack", "config": {"webhook_url": self.slack.url("/slack")}},
                 "slack_bot": {"kind": "slack", "config": self.slack_bot.config()},
+                "slack_direct": {"kind": "slack", "config": self.slack_bot.config(channel=None)},
                 "webhook": {"kind": "webhook", "config": webhook},
                 "log": {"kind": "log"},
                 **self._more_channels,

@@ -69,13 +69,15 @@ async def get_action(action_id: str, caller: Agent, gateway: Gateway, wait: Wait
     if not is_id(action_id, "act"):
         raise not_found("action", action_id)
     deadline = asyncio.get_running_loop().time() + wait
+    is_over = wait == 0
     with gateway.feed.subscribed([action_id]) as heard:
         while True:
             view = await _action_view(gateway, action_id)
             if view is None or not caller.key.speaks_for(view.agent_id):
                 raise not_found("action", action_id)
-            if view.status.is_final or not await gateway.feed.more(heard, deadline):
+            if view.status.is_final or is_over:
                 return view
+            is_over = not await gateway.feed.more(heard, deadline)
 
 
 async def _action_view(gateway: Parts, action_id: str) -> ActionView | None:

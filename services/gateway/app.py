@@ -150,7 +150,8 @@ def _add_operations(app: FastAPI) -> None:
     @app.get("/metrics", include_in_schema=False)
     async def metrics(gateway: Gateway) -> Response:
         """Return the metrics of this process and of the store, for Prometheus."""
-        _ = gateway.rules.current  # so that a refused file shows before anybody asks for anything
+        # So that a refused file shows before anybody asks for anything.
+        _ = gateway.rules.current, gateway.channels.current
         return Response(await exposition(gateway.store), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/", include_in_schema=False)

@@ -66,13 +66,13 @@ async def list_approvals(
     if key.role is Role.AGENT and agent_id is not None:
         must_speak_for(key, agent_id)
     index = approval.index(agent_id, status)
-    reviewer = _reviewer_of(key, gateway)
+    groups = _groups_of(key, gateway, caller.now)
     found: list[ApprovalView] = []
     while True:
         ids = await gateway.store.listed(index, before=cursor, limit=SCAN_LENGTH)
         _, records = await gateway.store.load(ids)
         for record in records:
-            if isinstance(record, Approval) and _may_see(key, reviewer, record):
+            if isinstance(record, Approval) and _may_see(key, groups, record):
                 found.append(record.view())
                 if len(found) == limit:
                     return ApprovalPage(approvals=tuple(found), cursor=record.id)
@@ -81,14 +81,20 @@ async def list_approvals(
         cursor = ids[-1]
 
 
-def _reviewer_of(key: ApiKey, gateway: Parts) -> Reviewer | None:
-    return gateway.directory.get(key.reviewer_id) if key.reviewer_id else None
+def _groups_of(key: ApiKey, gateway: Parts, now: datetime) -> frozenset[str] | None:
+    """Return the groups that a key's reviewer may answer for: their own, and those of whom they
+    stand in for. None if the key is no reviewer's."""
+    reviewer = gateway.directory.get(key.reviewer_id) if key.reviewer_id else None
+    if reviewer is None:
+        return None
+    wards = gateway.directory.mandates(reviewer, now)
+    return reviewer.groups.union(*(ward.groups for ward in wards))
 
 
-def _may_see(key: ApiKey, reviewer: Reviewer | None, record: Approval) -> bool:
+def _may_see(key: ApiKey, groups: frozenset[str] | None, record: Approval) -> bool:
     """Tell whether a key may read an approval: its agent's, or one its reviewer may answer."""
-    if reviewer is not None:
-        return bool(reviewer.groups & set(record.groups))
+    if groups is not None:
+        return bool(groups & set(record.groups))
     return key.speaks_for(record.agent_id)
 
 
@@ -114,7 +120,8 @@ def _visible(gateway: Parts, caller: Visitor, approval_id: str) -> Approval:
         Problem: 404 if there is none that the caller may see.
     """
     record, key = caller.named, caller.key
-    if not isinstance(record, Approval) or not _may_see(key, _reviewer_of(key, gateway), record):
+    groups = _groups_of(key, gateway, caller.now)
+    if not isinstance(record, Approval) or not _may_see(key, groups, record):
         raise not_found("approval", approval_id)
     return record
 

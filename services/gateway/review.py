@@ -18,12 +18,11 @@ from safeguards.text import visible
 from safeguards_runtime.records import ApiKey, Approval, Delivery, Refusal
 from safeguards_runtime.records.api_key import Role, parse_api_key
 from safeguards_runtime.records.delivery import parcel_index, token_hash
-from safeguards_runtime.records.modifications import field_type
 from safeguards_runtime.reviewers import Reviewer
 from services.gateway.approvals import judged
 from services.gateway.parts import Gateway, Parts
 from services.gateway.problems import Problem
-from services.gateway.typed_text import changes, text_of
+from services.gateway.typed_text import changes, editable_fields, text_of
 
 router = APIRouter(include_in_schema=False)
 
@@ -65,14 +64,6 @@ class _Visit(NamedTuple):
         """Whether the link alone is not enough to answer by."""
         wanted = self.approval.terms.sign_in_from
         return wanted is not None and self.approval.severity.at_least(wanted)
-
-
-class _Field(NamedTuple):
-    """A field of the context that may be edited, as the form shows it."""
-
-    name: str
-    kind: str
-    text: str
 
 
 @router.get("/review/{token}")
@@ -251,7 +242,7 @@ def _page(
             for name, value in asked.context.items()
             if (name, value) != ("action_type", asked.action_type)
         ],
-        "fields": _fields(asked),
+        "fields": editable_fields(asked),
         "outcome": outcome,
         "decider": _names(gateway, outcome.decided_by, outcome.decided_for) if outcome else "",
         "changes": {
@@ -278,19 +269,6 @@ def _names(gateway: Parts, decided_by: str, decided_for: str | None) -> str:
     """Return who decided, by name: "B for A" where somebody stood in."""
     people = [(who, gateway.directory.get(who)) for who in (decided_by, decided_for) if who]
     return " for ".join(person.name if person else who for who, person in people)
-
-
-def _fields(asked: Approval) -> list[_Field]:
-    """Return what the form can edit: not what it could not show as it is, and give back so."""
-    fields = [
-        _Field(name, field_type(asked.context[name]), text_of(asked.context[name]))
-        for name in asked.editable_fields()
-    ]
-    return [
-        f
-        for f in fields
-        if visible(f.text) == f.text and visible(f.name, single_line=True) == f.name
-    ]
 
 
 def _no_such_link(gateway: Parts, request: Request) -> Response:

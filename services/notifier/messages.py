@@ -86,9 +86,9 @@ def digest(leader: Delivery, messages: Sequence[Message], list_url: str | None) 
     ordered = sorted(messages, key=lambda m: (-m.severity.rank, m.created_at))
     waiting = sum(1 for message in messages if message.answerable)
     count = len(messages)
-    subject = (
-        f"{count} requests: {waiting} wait for an answer" if leader.asks else f"{count} notices"
-    )
+    subject = f"{count} notices"
+    if leader.asks:
+        subject = f"{count} requests: {waiting} {'waits' if waiting == 1 else 'wait'} for an answer"
     if leader.asks and waiting == count:
         subject = f"{count} requests wait for your answer"
     return Message(
@@ -130,7 +130,11 @@ def _request(
         facts.insert(0, ("In the stead of", reader.absent))
     is_open = not is_moot(delivery, asked) and delivery.updates is None
     answerable = Answerable(
-        asked.id, asked.version, asked.digest, editable=bool(asked.editable_fields())
+        asked.id,
+        asked.version,
+        asked.digest,
+        editable=bool(asked.editable_fields()),
+        is_whole=all(len(_text(value)) <= VALUE_LIMIT for value in asked.context.values()),
     )
     return Message(
         id=delivery.id,
@@ -243,8 +247,12 @@ def _facts(source: Action | Approval) -> tuple[tuple[str, str], ...]:
     return tuple(rows)
 
 
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 def _value(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = _text(value)
     return text if len(text) <= VALUE_LIMIT else text[: VALUE_LIMIT - 1] + "…"
 
 

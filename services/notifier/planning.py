@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -22,6 +22,7 @@ from safeguards_runtime.records.events import (
     REMINDED,
     REQUESTED,
     RESOLVED,
+    UNREACHABLE,
 )
 from safeguards_runtime.reviewers import Directory
 from safeguards_runtime.topology import Service
@@ -68,20 +69,14 @@ def plan(record: Action | Approval, world: World) -> tuple[Change, ...] | None:
     events = tuple(dict.fromkeys(entry.event for entry in record.owes(Service.NOTIFIER)))
     if not events:
         return None
-    known = {sibling.id for sibling in world.siblings}
-    made = {
-        planned.delivery.id: planned
-        for event in events
-        for planned in _planned(record, event, world)
-        if planned.delivery.id not in known
-    }
-    asks = bool({REQUESTED, ESCALATED} & set(events))
-    reaches = any(_may_reach(d) for d in (*(p.delivery for p in made.values()), *world.siblings))
+    made = _made(record, events, world)
+    asks = bool(ASKING & set(events))
+    reaches = any(map(_may_reach, (*(p.delivery for p in made), *world.siblings)))
     if isinstance(record, Approval):
         own = waiting.told(record, events, len(made), world.now, reaches=reaches or not asks)
     else:
         own = action.told(record, events, len(made), world.now)
-    return (own, *_changes(made.values(), world))
+    return (own, *_changes(made, world))
 
 
 def follow(
@@ -96,7 +91,8 @@ def follow(
         return (own,)
     owed = {entry.event for entry in done.owes(Service.NOTIFIER)}
     made: list[_Planned] = []
-    if FALL_BACK in owed and not is_moot(done, source):
+    is_over = is_moot(done, source) or done.status is DeliveryStatus.SENT
+    if FALL_BACK in owed and not is_over:
         made = list(_fallen_back(done, source, world))
     if done.reference and is_moot(done, source):
         made.append(_update(source, _overtaken_by(source), done))
@@ -121,6 +117,23 @@ def _changes(made: Iterable[_Planned], world: World) -> list[Change]:
     return [delivery.plan(p.delivery, world.now, p.not_before) for p in made]
 
 
+def _made(record: Action | Approval, events: Sequence[str], world: World) -> list[_Planned]:
+    """Return the deliveries of `events` that there are not yet. People who are asked for several
+    reasons at once get one message, for the first of them."""
+    known = {sibling.id for sibling in world.siblings}
+    made: dict[str, _Planned] = {}
+    reasons: dict[tuple[str, str | None], str] = {}
+    for event in events:
+        for planned in _planned(record, event, world):
+            one = planned.delivery
+            asks_people = one.asks and one.reads == "people"
+            target = (one.channel, one.reviewer_id)
+            if one.id in known or (asks_people and reasons.setdefault(target, event) != event):
+                continue
+            made[one.id] = planned
+    return list(made.values())
+
+
 def _planned(record: Action | Approval, event: str, world: World) -> Iterator[_Planned]:
     if isinstance(record, Action):
         if event == ALERT_RAISED:
@@ -143,18 +156,29 @@ def _planned(record: Action | Approval, event: str, world: World) -> Iterator[_P
 
 def _asked(record: Approval, event: str, world: World) -> Iterator[_Planned]:
     """Return the messages that ask: of everybody's channels, or of the first of each one's."""
-    assigned = _told(record, world)
-    if event == ESCALATED:
-        asked = {s.reviewer_id for s in world.siblings if s.asks and s.reviewer_id}
-        assigned = tuple(a for a in assigned if a.reviewer.id not in asked)
+    assigned = _assigned(record, event, world)
     if record.terms.order == "all":
         yield from _at_once(record, event, assigned, world)
         return
-    names = [route.name for route in _wanted(record, world)]
-    yield from _chained(record, event, names, assigned, world)
-    for route in _wanted(record, world):
-        if route.reads != "people":
-            yield _Planned(_delivery(record, event, route, world))
+    yield from _chained(record, event, assigned, world)
+    yield from _to_others(record, event, world)
+
+
+def _assigned(record: Approval, event: str, world: World) -> tuple[Assignment, ...]:
+    """Return who is to be asked: in an escalation only those who have not been."""
+    if event != ESCALATED:
+        return _told(record, world)
+    asked = tuple(s.reviewer_id for s in world.siblings if s.asks and s.reviewer_id)
+    # Those who were asked do not count as on duty: somebody else is to be told, whoever it is.
+    return world.directory.told(
+        _escalated_to(record), world.now, record.severity, without=(*record.askers, *asked)
+    )
+
+
+def _escalated_to(record: Approval) -> tuple[str, ...]:
+    """Return the groups that were added by escalation."""
+    taken = record.terms.escalation[: record.escalated]
+    return tuple(group for step in taken for group in step.groups)
 
 
 def _told(record: Action | Approval, world: World) -> tuple[Assignment, ...]:
@@ -168,59 +192,88 @@ def _told(record: Action | Approval, world: World) -> tuple[Assignment, ...]:
 def _at_once(
     record: Action | Approval, event: str, assigned: Sequence[Assignment], world: World
 ) -> Iterator[_Planned]:
-    for route in _wanted(record, world):
-        if route.addressing == "place":
+    groups = None
+    if isinstance(record, Approval) and event == ESCALATED:
+        groups = _escalated_to(record)
+    for route in _wanted(record, world, groups):
+        if route.reads == "people" and route.addressing == "place":
             yield _Planned(_delivery(record, event, route, world))
-            continue
-        for assignment in assigned:
-            if route.name in _preferred(assignment, [route.name], record, world):
-                planned = _to_person(record, event, route, world, assignment)
-                if planned:
-                    yield planned
+    for assignment in assigned:
+        for route in _ways(assignment, record, world):
+            if route.addressing == "person":
+                yield _to_person(record, event, route, world, assignment)
+    yield from _to_others(record, event, world)
 
 
 def _chained(
     record: Approval,
     event: str,
-    names: Sequence[str],
-    assigned: Sequence[Assignment],
+    assigned: Iterable[Assignment],
     world: World,
+    left: Collection[str] | None = None,
 ) -> Iterator[_Planned]:
     """Return one message for each of `assigned`, by the first channel that can reach them; those
-    after it are the message's fallbacks."""
-    if not assigned:
-        return
-    for position, name in enumerate(names):
-        route = world.routes.get(name)
-        if route is None or route.reads != "people":
-            continue
-        rest = tuple(n for n in names[position + 1 :] if n in world.routes)
-        if route.addressing == "place":
-            yield _Planned(_delivery(record, event, route, world, fallbacks=rest))
-            return
-        left: list[Assignment] = []
-        for assignment in assigned:
-            preferred = _preferred(assignment, names, record, world)
-            planned = _to_person(record, event, route, world, assignment, rest)
-            if planned and name in preferred:
-                yield planned
-            else:
-                left.append(assignment)
-        assigned = left
-        if not assigned:
-            return
+    after it are the message's fallbacks. Who is reached in the same place shares a message.
+
+    Args:
+        left: the channels that have not been tried; all unless given.
+    """
+    spent = {(s.channel, s.reviewer_id) for s in _turn(record, event, world) if _is_spent(s)}
+
+    def is_left(route: Route, assignment: Assignment) -> bool:
+        who = assignment.reviewer.id if route.addressing == "person" else None
+        return (route.name, who) not in spent and (left is None or route.name in left)
+
+    ways = [
+        (one, [route for route in _ways(one, record, world) if is_left(route, one)])
+        for one in assigned
+    ]
+    places: dict[str, Route] = {}
+    for assignment, routes in ways:
+        if routes and routes[0].addressing == "place":
+            places[routes[0].name] = routes[0]
+        elif routes:
+            rest = tuple(route.name for route in routes[1:])
+            yield _to_person(record, event, routes[0], world, assignment, rest)
+    for place in places.values():
+        # Also of those who are told otherwise: they may come to depend on it.
+        after = [
+            route.name
+            for _, routes in ways
+            if place in routes
+            for route in routes[routes.index(place) + 1 :]
+        ]
+        yield _Planned(
+            _delivery(record, event, place, world, fallbacks=tuple(dict.fromkeys(after)))
+        )
 
 
-def _preferred(
-    assignment: Assignment, names: Sequence[str], record: Action | Approval, world: World
-) -> Sequence[str]:
-    """Return those of `names` by which a person wants to be reached; all, if they name none of
-    the channels that the policy names."""
-    own = assignment.reviewer.channels
-    wanted = {route.name for route in _wanted(record, world)}
-    if not wanted.intersection(own):
-        return names
-    return [name for name in names if name in own]
+def _turn(record: Approval, event: str, world: World) -> Iterator[Delivery]:
+    """Return what has been made of `event` so far: this time, if it happens several times."""
+    for sibling in world.siblings:
+        if sibling.id == _id(record, event, sibling.channel, sibling.reviewer_id or ""):
+            yield sibling
+
+
+def _is_spent(one: Delivery) -> bool:
+    """Tell whether a message of a chain has given way to the next channel, if there is one."""
+    if one.status is DeliveryStatus.SENT:
+        return False
+    return one.status.is_final or not one.fallbacks
+
+
+def _ways(assignment: Assignment, record: Action | Approval, world: World) -> tuple[Route, ...]:
+    """Return the channels that reach a person, in their order: their own ones, if any of those
+    is wanted for the groups that they are asked for; the policy's otherwise."""
+    reviewer, asked_for = assignment.reviewer, assignment.for_reviewer or assignment.reviewer
+    routes = tuple(
+        route
+        for route in _wanted(record, world, asked_for.groups)
+        if route.reads == "people"
+        and (route.addressing == "place" or reviewer.address_for(route.name, route.kind))
+    )
+    own = tuple(route for name in reviewer.channels for route in routes if route.name == name)
+    return own or routes
 
 
 def _to_person(
@@ -230,19 +283,31 @@ def _to_person(
     world: World,
     assignment: Assignment,
     fallbacks: tuple[str, ...] = (),
-) -> _Planned | None:
+) -> _Planned:
     address = assignment.reviewer.address_for(route.name, route.kind)
-    if address is None:
-        return None
     made = _delivery(record, event, route, world, assignment, address, fallbacks)
     return _Planned(made, assignment.not_before)
 
 
 def _fallen_back(done: Delivery, source: Approval, world: World) -> Iterator[_Planned]:
-    assigned = _told(source, world)
-    if done.reviewer_id:
-        assigned = tuple(a for a in assigned if a.reviewer.id == done.reviewer_id)
-    yield from _chained(source, done.event, done.fallbacks, assigned, world)
+    """Return what takes the place of a message that failed: for whom it was meant; or, if it was
+    for a place, for all who are not told otherwise."""
+    assigned = _once_more(done, source, world)
+    if not done.reviewer_id:
+        otherwise = {s.reviewer_id for s in _turn(source, done.event, world) if not _is_spent(s)}
+        assigned = tuple(
+            one for one in _assigned(source, done.event, world) if one.reviewer.id not in otherwise
+        )
+    yield from _chained(source, done.event, assigned, world, done.fallbacks)
+
+
+def _once_more(done: Delivery, source: Approval, world: World) -> tuple[Assignment, ...]:
+    """Return whom a message was for; also if others are on duty by now."""
+    reviewer = world.directory.get(done.reviewer_id or "")
+    if reviewer is None:
+        return ()
+    absent = world.directory.get(done.stands_in_for or "")
+    return (Assignment(reviewer, absent, reviewer.quiet_until(world.now, source.severity)),)
 
 
 def _outcome_to_people(record: Approval, world: World) -> Iterator[_Planned]:
@@ -301,7 +366,7 @@ def _overtaken_by(record: Approval) -> str:
     return RESOLVED if record.status.is_final else ANSWERED
 
 
-def _to_others(record: Approval, event: str, world: World) -> Iterator[_Planned]:
+def _to_others(record: Action | Approval, event: str, world: World) -> Iterator[_Planned]:
     """Return what tells programs, and logs."""
     for route in _wanted(record, world):
         if route.reads != "people":
@@ -315,33 +380,43 @@ def _callback(record: Action | Approval, event: str) -> Iterator[_Planned]:
 
 
 def _nobody_reached(source: Approval, world: World) -> bool:
-    """Tell whether all that asks has been given up."""
-    return not any(map(_may_reach, world.siblings))
+    """Tell whether all that asks has been given up, and nothing more is about to ask."""
+    asks_again = any(entry.event in ASKING for entry in source.owes(Service.NOTIFIER))
+    return not (asks_again or any(map(_may_reach, world.siblings)))
 
 
 def _may_reach(asking: Delivery) -> bool:
-    """Tell whether a message asks somebody, and has not been given up."""
-    return asking.asks and asking.reads != "nobody" and asking.status is not DeliveryStatus.DEAD
+    """Tell whether a message asks somebody, and has been sent or may still be."""
+    is_over = asking.status in (DeliveryStatus.DEAD, DeliveryStatus.MOOT)
+    return asking.asks and asking.reads != "nobody" and not is_over
 
 
-def _wanted(record: Action | Approval, world: World) -> Iterator[Route]:
-    """Return the channels of the record's terms that exist and want something this serious."""
+def _wanted(
+    record: Action | Approval, world: World, groups: Collection[str] | None = None
+) -> Iterator[Route]:
+    """Return the channels of the record's terms that exist and want something this serious: those
+    by which `groups` are told, if they are given."""
     severity = _severity(record)
-    for name in _channel_names(record):
+    for name in _channel_names(record, groups):
         route = world.routes.get(name)
         if route is not None and severity.at_least(route.min_severity):
             yield route
 
 
-def _channel_names(record: Action | Approval) -> tuple[str, ...]:
+def _channel_names(record: Action | Approval, groups: Collection[str] | None) -> Iterable[str]:
     terms = _terms(record)
     if terms is None:
         return ()
-    if isinstance(record, Approval) and record.escalated:
+    circles = [(terms.groups, terms.channels)]
+    if isinstance(record, Approval):
         taken = terms.escalation[: record.escalated]
-        added = (name for step in taken for name in step.channels)
-        return tuple(dict.fromkeys((*terms.channels, *added)))
-    return terms.channels
+        circles += [(step.groups, step.channels or terms.channels) for step in taken]
+    return dict.fromkeys(
+        name
+        for members, names in circles
+        if groups is None or set(groups) & set(members)
+        for name in names
+    )
 
 
 def _terms(record: Action | Approval) -> Terms | None:
@@ -371,7 +446,7 @@ def _delivery(
     siblings = world.siblings if world else ()
     before = [s for s in siblings if (s.channel, s.reviewer_id or "") == (route.name, who)]
     return Delivery(
-        id=_id(record, event, route, who),
+        id=_id(record, event, route.name, who),
         source_id=record.id,
         event=event,
         channel=route.name,
@@ -390,11 +465,18 @@ def _delivery(
     )
 
 
-def _id(record: Action | Approval, event: str, route: Route, who: str) -> str:
+def _id(record: Action | Approval, event: str, channel: str, who: str) -> str:
     """Return the identifier: of one message to one recipient, however often it is planned."""
-    version = str(record.version) if isinstance(record, Approval) else "1"
-    turn = str(record.reminders) if event == REMINDED and isinstance(record, Approval) else ""
-    return derived_id("dlv", record.id, event + turn, version, route.name, who)
+    if not isinstance(record, Approval):
+        return derived_id("dlv", record.id, event, "1", channel, who)
+    # What happens several times in the life of one version.
+    turns = {
+        REMINDED: record.reminders,
+        ESCALATED: record.escalated,
+        UNREACHABLE: record.unreached_at,
+    }
+    turn = str(turns.get(event, ""))
+    return derived_id("dlv", record.id, event + turn, str(record.version), channel, who)
 
 
 def is_moot(planned: Delivery, source: Action | Approval) -> bool:

@@ -34,7 +34,7 @@ TICK_SECONDS = 0.5
 
 WATCHING = frozenset(
     {"ping", "stats", "active", "active_queues", "registered", "reserved", "scheduled", "report"}
-    | {"conf", "hello", "clock", "query_task", "revoked"}
+    | {"conf", "heartbeat", "hello", "clock", "query_task", "revoked"}
 )
 """The remote control commands that only look; the others are not accepted."""
 

@@ -22,13 +22,13 @@ from tests.bench.parts import Parts
 from tests.bench.plan import FULL, QUICK, Plan
 from tests.bench.report import Figure, print_table, write_json
 from tests.bench.scaling import SCALING
-from tests.bench.throughput import EVALUATED, MAILS, WEBHOOKS
+from tests.bench.throughput import EVALUATED, MAILS, SLACK, WEBHOOKS
 from tests.bench.verdicts import VERDICTS
 
 # The idle stack first, as it has just been started; growth before the store fills.
 MEASUREMENTS = (
     *(IDLE, GROWTH, DECISIONS, VERDICTS, CYCLES),
-    *(WEBHOOKS, SCALING, MAILS, EVALUATED, IN_STORE),
+    *(WEBHOOKS, SCALING, SLACK, MAILS, EVALUATED, IN_STORE),
 )
 JSON_FILE = Path(".safeguards/bench.json")
 

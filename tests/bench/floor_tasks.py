@@ -34,6 +34,18 @@ BODY = {
 }
 """A webhook of the size of ours."""
 
+SLACK_BODY = {
+    "text": "Approval needed: A large transaction",
+    "blocks": [
+        {"type": "header", "text": {"type": "plain_text", "text": "Approval needed"}},
+        *(
+            {"type": "section", "text": {"type": "plain_text", "text": f"A line of it. {n}" * 8}}
+            for n in range(6)
+        ),
+    ],
+}
+"""A message to Slack of the size of ours."""
+
 TEXT = "{subject}\n\nReview and answer:\n{link}\n\n" + "A line of what the agent wants.\n" * 9
 HTML = "<h1>{subject}</h1>\n<a href='{link}'>Review</a>\n" + "<p>A line of the mail.</p>\n" * 210
 """A mail of the size of ours: half a kilobyte of text and six of HTML."""

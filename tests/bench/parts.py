@@ -59,6 +59,11 @@ class Parts:
             "log": {"kind": "log"},
             "webhook": {"kind": "webhook", "config": {"url": self.sinks.url, "secret": secret}},
             "slow": {"kind": "webhook", "config": {"url": self.sinks.slow_url, "secret": secret}},
+            "slack": {
+                "kind": "slack",
+                "max_per_second": 1_000_000,  # a limit of Slack's, not of ours
+                "config": {"webhook_url": self.sinks.url},
+            },
             "email": {"kind": "email", "config": {**mail, "sender": "sg@example.com"}},
         }
 

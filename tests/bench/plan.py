@@ -19,6 +19,7 @@ class Plan:
         clients: how many of those are at work at once.
         cycles: opened and decided in each turn.
         webhooks: delivered in each turn; so with the next two.
+        slack: messages posted to Slack.
         mails: delivered.
         actions: evaluated.
         slow_webhooks: delivered in each turn to receivers that take their time.
@@ -37,6 +38,7 @@ class Plan:
     clients: int = 16
     cycles: int = 1000
     webhooks: int = 3000
+    slack: int = 1500
     mails: int = 1500
     actions: int = 4000
     slow_webhooks: int = 3000
@@ -56,6 +58,7 @@ QUICK = Plan(
     open=20,
     cycles=20,
     webhooks=60,
+    slack=40,
     mails=40,
     actions=60,
     slow_webhooks=60,

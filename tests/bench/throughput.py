@@ -63,6 +63,10 @@ class Ours:
         """Have webhooks delivered."""
         return await self._delivered(Task.SEND_WEBHOOK, channel, "posts", number)
 
+    async def slack_posts(self, number: int) -> float:
+        """Have messages posted to Slack."""
+        return await self._delivered(Task.SEND_SLACK, "slack", "posts", number)
+
     async def mails(self, number: int) -> float:
         """Have mails delivered."""
         return await self._delivered(Task.SEND_EMAIL, "email", "mails", number)
@@ -132,6 +136,10 @@ class Stock:
         """Have webhooks posted, of the size of ours."""
         return await self._received(floor_tasks.POST, [floor_tasks.BODY], "posts", number)
 
+    async def slack_posts(self, number: int) -> float:
+        """Have messages posted, of the size of ours to Slack."""
+        return await self._received(floor_tasks.POST, [floor_tasks.SLACK_BODY], "posts", number)
+
     async def mails(self, number: int) -> float:
         """Have mails sent, of the size of ours."""
         link = f"http://127.0.0.1:8000/review/{'x' * 75}"
@@ -186,6 +194,14 @@ async def _webhooks(parts: Parts, plan: Plan) -> list[Figure]:
     return [rates(name, turns, Goal.at_least(2.0), note=ours.usage)]
 
 
+async def _slack(parts: Parts, plan: Plan) -> list[Figure]:
+    stock = Stock(parts.floor_notifier, parts.sinks)
+    async with contextlib.aclosing(Ours(parts)) as ours:
+        turns = await _compared(ours.slack_posts, stock.slack_posts, plan.slack, plan.rounds)
+    name = "messages posted to Slack by one notifier"
+    return [rates(name, turns, Goal.at_least(1.0), note=ours.usage)]
+
+
 async def _mails(parts: Parts, plan: Plan) -> list[Figure]:
     stock = Stock(parts.floor_notifier, parts.sinks)
     async with contextlib.aclosing(Ours(parts)) as ours:
@@ -203,5 +219,6 @@ async def _evaluated(parts: Parts, plan: Plan) -> list[Figure]:
 
 
 WEBHOOKS = Measurement("webhooks delivered by one notifier", _webhooks)
+SLACK = Measurement("messages posted to Slack by one notifier", _slack)
 MAILS = Measurement("mails delivered by one notifier", _mails)
 EVALUATED = Measurement("actions evaluated by one evaluator", _evaluated)

@@ -32,6 +32,7 @@ AT_ONCE = 250
 ROUTES = {
     "webhook": Route("webhook", "webhook", "place", "programs", AlertSeverity.INFO),
     "slow": Route("slow", "webhook", "place", "programs", AlertSeverity.INFO),
+    "slack": Route("slack", "slack", "place", "people", AlertSeverity.INFO),
     "email": Route("email", "email", "person", "people", AlertSeverity.INFO),
 }
 DIRECTORY = Directory.model_validate(REVIEWERS)

@@ -336,7 +336,7 @@ def test_slack_takes_every_message(text: str, count: int, long: str) -> None:
     )
     assert problems(payload["blocks"]) == []
     assert len(json.dumps(payload["blocks"], ensure_ascii=False)) <= 12_000
-    assert "approve" in json.dumps(payload["blocks"])
+    assert "reject" in json.dumps(payload["blocks"])
 
 
 async def test_a_value_of_several_lines_cannot_pass_for_a_label(slack: SlackApi) -> None:

@@ -27,12 +27,15 @@ class Answerable:
         version: of what the message shows.
         digest: SHA-256 of what the message shows, as 64 hexadecimal digits.
         editable: whether there are fields that a reviewer may change.
+        is_whole: whether the message holds all of what would run. If not, nobody may approve
+            from the message itself.
     """
 
     approval_id: str
     version: int
     digest: str
     editable: bool
+    is_whole: bool = True
 
 
 @dataclass(frozen=True)

@@ -155,7 +155,7 @@ def _failure(method: str, error: SlackApiError) -> Exception:
     """Return what an answer other than `ok` means."""
     response: Any = error.response
     # Where the answer is no JSON, it is the HTTP client's own.
-    status = int(getattr(response, "status_code", None) or getattr(response, "status", 0))
+    status: int = getattr(response, "status_code", 0) or getattr(response, "status", 0)
     data = getattr(response, "data", None)
     data = data if isinstance(data, dict) else {}
     code = visible(str(data.get("error", "")), single_line=True, limit=80)

@@ -135,9 +135,10 @@ def _blocks(message: Message, scale: _Scale, interactive: bool, channel: str) ->
     yield from _entries(message, scale, interactive, channel)
     answerable = message.answerable if interactive else None
     if scale != _SCALES[0]:
-        more = " Evidence shows all of it." if answerable else ""
+        more = " Review shows all of it." if answerable else ""
         yield context(f"Shortened to fit into Slack.{more}")
-    buttons = _buttons(answerable, channel) if answerable else []
+    is_whole = scale == _SCALES[0] and _is_whole(message, scale)
+    buttons = _buttons(answerable, channel, is_whole=is_whole) if answerable else []
     if message.link:
         buttons += _link(message.link, None if buttons else "primary")
     if buttons:
@@ -174,8 +175,26 @@ def _entries(message: Message, scale: _Scale, interactive: bool, channel: str) -
         yield context(f"… and {left_out} more")
 
 
-def _buttons(answerable: Answerable, channel: str) -> list[ButtonElement]:
+def _is_whole(message: Message, scale: _Scale) -> bool:
+    """Tell whether all of what would run is shown: only then it can be approved on the spot."""
+    values = [visible(value) for _, value in message.facts]
+    answerable = message.answerable
+    return (
+        answerable is not None
+        and answerable.is_whole
+        and len(values) <= scale.facts
+        and all(measured(value) <= scale.value for value in values)
+        and measured(visible(message.agent_words)) <= scale.value * 3
+    )
+
+
+def _buttons(answerable: Answerable, channel: str, *, is_whole: bool) -> list[ButtonElement]:
     value = Binding.of(answerable, channel).to_text()
+    if not is_whole:
+        return [
+            _button("Review…", REVIEW, value, "primary"),
+            _button("Reject…", REJECT, value, "danger"),
+        ]
     buttons = [_button("Approve", APPROVE, value, "primary")]
     if answerable.editable:
         buttons.append(_button("Modify…", MODIFY, value))

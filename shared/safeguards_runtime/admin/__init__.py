@@ -8,9 +8,11 @@ import typer
 from redis.exceptions import RedisError
 
 from safeguards.errors import SafeguardsError
+from safeguards_runtime.admin.console import settings
 from safeguards_runtime.admin.deliveries import approvals, channels, deliveries
 from safeguards_runtime.admin.keys import keys
 from safeguards_runtime.admin.messages import messages
+from safeguards_runtime.telemetry import configure_logging
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(keys, name="keys")
@@ -23,6 +25,8 @@ app.add_typer(approvals, name="approvals")
 def main() -> None:
     """Run the command; an expected error is one line on standard error, and exit code 1."""
     try:
+        # To standard error: what a command prints may be read by a program.
+        configure_logging(settings(), "safeguards-admin")
         app()
     except (SafeguardsError, RedisError, OSError) as error:
         print(f"safeguards-admin: {error}", file=sys.stderr)

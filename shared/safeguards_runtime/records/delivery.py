@@ -261,7 +261,8 @@ def start(
     if not (is_due(delivery, now) or (waits_for_others and not delivery.status.is_final)):
         return None
     if len(delivery.attempts) > len(_backoffs(delivery)):
-        return _died(delivery, delivery, now, {"error": "each attempt took its worker with it"})
+        why = {"error": "each attempt took its worker with it"}
+        return _died(delivery, _falling_back(delivery, now), now, why)
     hashes = delivery.token_hashes
     if token is not None:
         hashes = (*hashes, token_hash(token))

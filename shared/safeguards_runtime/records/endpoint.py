@@ -21,6 +21,10 @@ DOWN_SECONDS = (30, 60, 120, 300, 600)
 """How long nothing is sent: the first time, the second time in a row, and so on."""
 
 
+MAX_WISH_SECONDS = 24 * 3600
+"""How long an endpoint can have nothing sent to it by asking for it."""
+
+
 class EndpointStatus(StrEnum):
     """Whether messages are sent to an endpoint."""
 
@@ -88,7 +92,7 @@ def failed(
         now: the store's clock, UTC.
         error: what went wrong, in words an operator understands.
         is_gone: it wants nothing any more.
-        retry_after_seconds: what it asked for: nothing is sent to it for so long.
+        retry_after_seconds: what it asked for: nothing is sent to it for so long, up to a day.
     """
     before = endpoint
     if before is None:
@@ -102,16 +106,20 @@ def failed(
     if is_gone:
         update |= {"status": EndpointStatus.DISABLED, "down_until": None}
         event = "disabled"
-    elif retry_after_seconds:
-        until = now + timedelta(seconds=retry_after_seconds)
-        update |= {"status": EndpointStatus.DOWN, "down_until": until}
-        event = "asked_to_wait"
-    elif failures >= FAILURES_TO_OPEN:
-        step = min(endpoint.openings, len(DOWN_SECONDS) - 1)
-        until = now + timedelta(seconds=DOWN_SECONDS[step])
-        opened = {"openings": endpoint.openings + 1, "down_until": until}
-        update |= {"status": EndpointStatus.DOWN, **opened}
-        event = "taken_down"
+    else:
+        held_until = endpoint.takes_at(now)
+        seconds: float = 0
+        # What was under way when it was taken down says nothing new.
+        if failures >= FAILURES_TO_OPEN and held_until is None:
+            seconds = DOWN_SECONDS[min(endpoint.openings, len(DOWN_SECONDS) - 1)]
+            update["openings"] = endpoint.openings + 1
+            event = "taken_down"
+        wish = min(retry_after_seconds or 0, MAX_WISH_SECONDS)
+        if wish > seconds:
+            seconds, event = wish, "asked_to_wait"
+        if seconds:
+            until = max(held_until or now, now + timedelta(seconds=seconds))
+            update |= {"status": EndpointStatus.DOWN, "down_until": until}
     after = endpoint.model_copy(update=update)
     detail = {"error": error[:500], "failures": after.failures}
     return Change(before, after, event, Service.NOTIFIER.value, now, detail)

@@ -35,9 +35,8 @@ def steps(approval: Approval, now: datetime, rota: Rota) -> tuple[Step, ...]:
 
 def escalated(approval: Approval, level: int) -> Approval:
     """Return the approval with so many steps of its escalation taken."""
-    ahead = len(approval.terms.escalation) - level
     coming = [step for step in approval.steps if step.event == ESCALATED]
-    gone = coming[: max(0, len(coming) - ahead)]
+    gone = coming[: level - approval.escalated]
     left = tuple(step for step in approval.steps if step not in gone)
     return approval.model_copy(update={"escalated": level, "steps": left})
 
@@ -61,10 +60,11 @@ def advance(approval: Approval, now: datetime, rota: Rota = ALWAYS) -> Change | 
     if unreached and approval.terms.on_unreachable == "reject":
         return _given_up(approval, now)
     after = approval.struck(Service.TRACKER, UNREACHED)
-    after = after.model_copy(update={"steps": approval.steps[len(due) :]})
     events: list[str] = []
     climbs = sum(step.event == ESCALATED for step in due) or int(unreached)
     after = _climbed(after, climbs, now, rota)
+    coming = tuple(step for step in after.steps if step.at > now)
+    after = after.model_copy(update={"steps": coming})
     if after.escalated > approval.escalated:
         events.append(ESCALATED)
     if any(step.event == REMINDED for step in due):
@@ -121,12 +121,17 @@ def told(
     """
     after = approval.struck(Service.NOTIFIER, *events)
     detail: dict[str, Any] = {"events": list(events), "deliveries": deliveries}
+    counts: tuple[str, ...] = ()
     if not reaches:
-        after = _unreached(after, now)
         detail["reached"] = False
-    elif approval.unreached_at and ASKING & set(events):
-        after = after.model_copy(update={"unreached_at": None})
-    counts = () if reaches else (UNREACHABLE,)
+    if not reaches and approval.unreached_at is None:
+        after = _unreached(after, now)
+        counts = (UNREACHABLE,)
+    elif not reaches and ESCALATED in events:
+        # That is known; but those further up have not been tried.
+        after = _handed_on(after, now)
+    elif reaches and approval.unreached_at and ASKING & set(events):
+        after = after.model_copy(update={"unreached_at": None}).struck(Service.TRACKER, UNREACHED)
     actor = Service.NOTIFIER.value
     return Change(approval, after, "notified", actor, now, detail, counts=counts)
 
@@ -145,7 +150,11 @@ def unreached(approval: Approval, now: datetime) -> Change | None:
 
 def _unreached(approval: Approval, now: datetime) -> Approval:
     after = approval.model_copy(update={"unreached_at": now})
-    after = after.posted(now, Service.NOTIFIER, UNREACHABLE)
-    if approval.terms.on_unreachable != "wait":
-        after = after.posted(now, Service.TRACKER, UNREACHED)
-    return after
+    return _handed_on(after.posted(now, Service.NOTIFIER, UNREACHABLE), now)
+
+
+def _handed_on(approval: Approval, now: datetime) -> Approval:
+    """Let the tracker see to it that nobody was reached, if the terms want more than waiting."""
+    if approval.terms.on_unreachable == "wait":
+        return approval
+    return approval.posted(now, Service.TRACKER, UNREACHED)
