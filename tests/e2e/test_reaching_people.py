@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import pytest
 
 from safeguards.types import ActionStatus
 from tests.deploy.running import eventually
@@ -121,7 +120,7 @@ def test_who_stands_in_answers_for_who_is_away(tmp_path: Path) -> None:
 def test_nobody_on_duty_falls_to_the_last_step(tmp_path: Path) -> None:
     """It is the middle of their night: the last step of the chain is asked at once."""
     weekday = (datetime.now(UTC) + timedelta(days=3)).strftime("%a").lower()
-    asleep = {"working_hours": {weekday: "09:00-10:00"}}
+    asleep: dict[str, Any] = {"working_hours": {weekday: "09:00-10:00"}}
     people = directory(
         person("alex", **asleep), person("sam", "second", **asleep), person("lee", "last")
     )
@@ -326,7 +325,8 @@ def _stands_for(mail: ReceivedMail) -> int:
 
 def _last_link(mail: ReceivedMail) -> str:
     """Return the link to the list of all that a digest stands for: the shortest."""
-    return min(re.findall(r"http://\S+/review/\S+", mail.text), key=len)
+    links: list[str] = re.findall(r"http://\S+/review/\S+", mail.text)
+    return min(links, key=len)
 
 
 def test_a_noisy_agent_does_not_drown_the_others(tmp_path: Path) -> None:
@@ -346,8 +346,7 @@ def test_a_noisy_agent_does_not_drown_the_others(tmp_path: Path) -> None:
         assert len(stack.smtp.mails) <= 5
 
 
-@pytest.mark.parametrize("severity", ["CRITICAL"])
-def test_what_is_critical_asks_for_sign_in(tmp_path: Path, severity: str) -> None:
+def test_what_is_serious_asks_for_sign_in(tmp_path: Path) -> None:
     """The mail's link shows the request; it is decided only with the reviewer's own key."""
     with running(tmp_path, channels=["email"], terms={"sign_in_from": "WARNING"}) as stack:
         agent = stack.client()

@@ -215,13 +215,15 @@ def test_a_bot_without_a_channel_writes_to_each_reviewer(
     with Stack(folder, channels=["slack_direct"]) as stack:
         agent = stack.client()
         asked = agent.request_approval("trader", "Just you", {"amount": "1"})
-        both = [
-            stack.slack_bot.wait_for_message(
-                lambda m, user=user: "Just you" in m.words and m.arguments["channel"] == user
-            )
-            for user in (ALEX, SAM)
-        ]
+        both = [_direct(stack, "Just you", user) for user in (ALEX, SAM)]
         assert stack.slack_bot.click(both[0], "approve", ALEX).status_code == 200
         assert agent.wait(asked, 10).decided_by == "alex"
         for message in both:
             ended(stack, message, "Approved")
+
+
+def _direct(stack: Stack, title: str, user: str) -> SlackMessage:
+    """Return the direct message to a user."""
+    return stack.slack_bot.wait_for_message(
+        lambda m: title in m.words and m.arguments["channel"] == user
+    )

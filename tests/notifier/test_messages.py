@@ -282,7 +282,7 @@ def test_a_digest_has_the_most_urgent_first_and_then_the_oldest() -> None:
         _severe(AlertSeverity.WARNING, "third"),
     ]
     sources[2] = sources[2].model_copy(update={"created_at": at(1)})
-    message = digest(_about(sources[0]), [_said(s) for s in reversed(sources)], URL)
+    message = digest(_about(sources[0]), [_said(sources[n]) for n in (2, 0, 1)], URL)
     assert [s for entry in message.entries for s in ("first", "second", "third")
             if s in entry.subject] == ["first", "second", "third"]  # fmt: skip
     assert message.severity is AlertSeverity.CRITICAL

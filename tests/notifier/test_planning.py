@@ -543,6 +543,23 @@ def test_what_was_placed_is_changed_once_whoever_sees_it_first() -> None:
     assert told.settle(placed) == []
 
 
+def test_what_was_changed_on_arrival_is_not_changed_again_by_the_outcome() -> None:
+    told = Told(approval("room"), people(alex={}))
+    (one,) = told.plan()
+    told.record = decided(told.approval)
+    (changed,) = told.sent(one, "C1:1.0")
+    assert changed.updates == one.id
+    assert told.plan() == []
+
+
+def test_what_shows_the_newest_version_stays_as_it_is() -> None:
+    told = Told(approval("room"), people(alex={}))
+    told.plan()
+    (reminder,) = told.happens(REMINDED, reminders=1, version=2)
+    told.sent(reminder, "C1:2.0")
+    assert not any(d.updates for d in told.happens(ANSWERED))
+
+
 def test_what_was_placed_before_an_answer_is_changed_after_it() -> None:
     told = Told(approval("room"), people(alex={}))
     (one,) = told.plan()

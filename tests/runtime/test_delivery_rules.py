@@ -230,6 +230,14 @@ def test_the_first_failure_asks_for_the_next_channel_once() -> None:
     assert _owed(_failed(planned())) == []
 
 
+def test_attempts_that_kill_their_worker_lead_to_the_next_channel_too() -> None:
+    """At the latest when the delivery is given up."""
+    delivery = planned(fallbacks=("sms",))
+    while delivery.status is not DeliveryStatus.DEAD:
+        delivery = done(rules.start(delivery, delivery.next_attempt_at, None), Delivery)
+    assert _owed(delivery) == [rules.FALL_BACK, rules.DIED]
+
+
 def test_a_channel_that_is_down_falls_back_without_an_attempt() -> None:
     delivery = planned(fallbacks=("email",))
     waiting = rules.postpone(delivery, at(30), at(1), "down", falls_back=True)
