@@ -139,7 +139,9 @@ def _request(
     return Message(
         id=delivery.id,
         event=delivery.event,
-        created_at=asked.created_at,
+        created_at=asked.created_at
+        if delivery.event == REQUESTED
+        else _planned_at(delivery, asked),
         subject=f"{lead}: {title} (until {deadline})",
         severity=asked.severity,
         facts=tuple(facts),
@@ -149,6 +151,11 @@ def _request(
         footer=_footer(asked, reader, is_open=is_open),
         answerable=answerable if is_open and delivery.event != UNREACHABLE else None,
     )
+
+
+def _happened_at(delivery: Delivery, asked: Approval) -> datetime:
+    later = None if delivery.event == REQUESTED else delivery.planned_at
+    return later or asked.created_at
 
 
 def _reasons(asked: Approval) -> tuple[str, ...]:
@@ -240,11 +247,20 @@ def _facts(source: Action | Approval) -> tuple[tuple[str, str], ...]:
     """Return who wants to do what, with which arguments, from the real payload."""
     rows = [("Agent", source.agent_id), ("Action", source.action_type)]
     rows += [
-        (name, _value(value))
+        (_label(name), _value(value))
         for name, value in source.context.items()
         if (name, value) != ("action_type", source.action_type)
     ]
     return tuple(rows)
+
+
+_OURS = frozenset({"agent", "action", "answer by", "decided by", "in the stead of"})
+
+
+def _label(name: str) -> str:
+    """Return the name of an argument, told from the labels that are ours."""
+    folded = " ".join(visible(name, single_line=True).casefold().split())
+    return f"{name} (argument)" if folded in _OURS else name
 
 
 def _text(value: Any) -> str:

@@ -18,7 +18,8 @@ from safeguards_runtime.rules import Rules
 from safeguards_runtime.store import Store
 from safeguards_runtime.store.store import MAX_CONFLICTS
 from safeguards_runtime.topology import Service, sends
-from services.notifier.planning import NEEDS_SIBLINGS, Route, World, follow, plan
+from services.notifier.planning import NEEDS_SIBLINGS, follow, plan
+from services.notifier.routing import Route, World
 
 log = structlog.get_logger(__name__)
 
@@ -147,6 +148,7 @@ class Planner:
                 kind=channel.kind,
                 addressing=channel.sender.addressing,
                 reads=channel.sender.reads,
+                can_update=channel.sender.can_update,
                 min_severity=channel.min_severity,
             )
             for name, channel in self._channels.current.items()

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 
 from safeguards.identifiers import derived_id
 from safeguards.types import AlertSeverity
 from safeguards_runtime.duty import Assignment
 from safeguards_runtime.records import Action, Approval, Change, Delivery, action, delivery, waiting
-from safeguards_runtime.records.action import Terms
 from safeguards_runtime.records.delivery import CALLBACK, DIED, FALL_BACK, DeliveryStatus
 from safeguards_runtime.records.events import (
     ACTION_RESOLVED,
@@ -24,39 +22,19 @@ from safeguards_runtime.records.events import (
     RESOLVED,
     UNREACHABLE,
 )
-from safeguards_runtime.reviewers import Directory
 from safeguards_runtime.topology import Service
+from services.notifier.routing import (
+    Route,
+    World,
+    assigned_to,
+    escalated_to,
+    told,
+    wanted,
+    ways,
+)
 
 NEEDS_SIBLINGS = frozenset({REMINDED, ESCALATED, ANSWERED, RESOLVED})
 """The events whose plans depend on what was sent before."""
-
-
-@dataclass(frozen=True)
-class Route:
-    """What planning has to know of a channel."""
-
-    name: str
-    kind: str
-    addressing: Literal["person", "place"]
-    reads: Literal["people", "programs", "nobody"]
-    min_severity: AlertSeverity
-
-
-@dataclass(frozen=True)
-class World:
-    """What a plan depends on beside the record itself.
-
-    Attributes:
-        routes: the channels by name.
-        directory: the reviewers.
-        now: the store's clock, UTC.
-        siblings: the deliveries of the same record so far, where the plan needs them.
-    """
-
-    routes: Mapping[str, Route]
-    directory: Directory
-    now: datetime
-    siblings: Sequence[Delivery] = field(default=())
 
 
 def plan(record: Action | Approval, world: World) -> tuple[Change, ...] | None:
@@ -137,7 +115,7 @@ def _made(record: Action | Approval, events: Sequence[str], world: World) -> lis
 def _planned(record: Action | Approval, event: str, world: World) -> Iterator[_Planned]:
     if isinstance(record, Action):
         if event == ALERT_RAISED:
-            yield from _at_once(record, event, _told(record, world), world)
+            yield from _at_once(record, event, told(record, world), world)
         if event == ACTION_RESOLVED:
             yield from _callback(record, event)
         return
@@ -156,7 +134,7 @@ def _planned(record: Action | Approval, event: str, world: World) -> Iterator[_P
 
 def _asked(record: Approval, event: str, world: World) -> Iterator[_Planned]:
     """Return the messages that ask: of everybody's channels, or of the first of each one's."""
-    assigned = _assigned(record, event, world)
+    assigned = assigned_to(record, event, world)
     if record.terms.order == "all":
         yield from _at_once(record, event, assigned, world)
         return
@@ -164,42 +142,17 @@ def _asked(record: Approval, event: str, world: World) -> Iterator[_Planned]:
     yield from _to_others(record, event, world)
 
 
-def _assigned(record: Approval, event: str, world: World) -> tuple[Assignment, ...]:
-    """Return who is to be asked: in an escalation only those who have not been."""
-    if event != ESCALATED:
-        return _told(record, world)
-    asked = tuple(s.reviewer_id for s in world.siblings if s.asks and s.reviewer_id)
-    # Those who were asked do not count as on duty: somebody else is to be told, whoever it is.
-    return world.directory.told(
-        _escalated_to(record), world.now, record.severity, without=(*record.askers, *asked)
-    )
-
-
-def _escalated_to(record: Approval) -> tuple[str, ...]:
-    """Return the groups that were added by escalation."""
-    taken = record.terms.escalation[: record.escalated]
-    return tuple(group for step in taken for group in step.groups)
-
-
-def _told(record: Action | Approval, world: World) -> tuple[Assignment, ...]:
-    """Return who is to be told: whoever is on duty, other than those who ask."""
-    terms = _terms(record)
-    groups = record.groups if isinstance(record, Approval) else terms.groups if terms else ()
-    severity = _severity(record)
-    return world.directory.told(groups, world.now, severity, without=record.askers)
-
-
 def _at_once(
     record: Action | Approval, event: str, assigned: Sequence[Assignment], world: World
 ) -> Iterator[_Planned]:
     groups = None
     if isinstance(record, Approval) and event == ESCALATED:
-        groups = _escalated_to(record)
-    for route in _wanted(record, world, groups):
+        groups = escalated_to(record)
+    for route in wanted(record, world, groups):
         if route.reads == "people" and route.addressing == "place":
             yield _Planned(_delivery(record, event, route, world))
     for assignment in assigned:
-        for route in _ways(assignment, record, world):
+        for route in ways(assignment, record, world):
             if route.addressing == "person":
                 yield _to_person(record, event, route, world, assignment)
     yield from _to_others(record, event, world)
@@ -224,12 +177,12 @@ def _chained(
         who = assignment.reviewer.id if route.addressing == "person" else None
         return (route.name, who) not in spent and (left is None or route.name in left)
 
-    ways = [
-        (one, [route for route in _ways(one, record, world) if is_left(route, one)])
+    left_to = [
+        (one, [route for route in ways(one, record, world) if is_left(route, one)])
         for one in assigned
     ]
     places: dict[str, Route] = {}
-    for assignment, routes in ways:
+    for assignment, routes in left_to:
         if routes and routes[0].addressing == "place":
             places[routes[0].name] = routes[0]
         elif routes:
@@ -239,7 +192,7 @@ def _chained(
         # Also of those who are told otherwise: they may come to depend on it.
         after = [
             route.name
-            for _, routes in ways
+            for _, routes in left_to
             if place in routes
             for route in routes[routes.index(place) + 1 :]
         ]
@@ -262,20 +215,6 @@ def _is_spent(one: Delivery) -> bool:
     return one.status.is_final or not one.fallbacks
 
 
-def _ways(assignment: Assignment, record: Action | Approval, world: World) -> tuple[Route, ...]:
-    """Return the channels that reach a person, in their order: their own ones, if any of those
-    is wanted for the groups that they are asked for; the policy's otherwise."""
-    reviewer, asked_for = assignment.reviewer, assignment.for_reviewer or assignment.reviewer
-    routes = tuple(
-        route
-        for route in _wanted(record, world, asked_for.groups)
-        if route.reads == "people"
-        and (route.addressing == "place" or reviewer.address_for(route.name, route.kind))
-    )
-    own = tuple(route for name in reviewer.channels for route in routes if route.name == name)
-    return own or routes
-
-
 def _to_person(
     record: Action | Approval,
     event: str,
@@ -296,7 +235,9 @@ def _fallen_back(done: Delivery, source: Approval, world: World) -> Iterator[_Pl
     if not done.reviewer_id:
         otherwise = {s.reviewer_id for s in _turn(source, done.event, world) if not _is_spent(s)}
         assigned = tuple(
-            one for one in _assigned(source, done.event, world) if one.reviewer.id not in otherwise
+            one
+            for one in assigned_to(source, done.event, world)
+            if one.reviewer.id not in otherwise
         )
     yield from _chained(source, done.event, assigned, world, done.fallbacks)
 
@@ -317,13 +258,15 @@ def _outcome_to_people(record: Approval, world: World) -> Iterator[_Planned]:
     yield from _updates(record, RESOLVED, world)
     seen: set[tuple[str, str | None]] = set()
     for sibling in world.siblings:
-        was_asked = sibling.asks and sibling.status is DeliveryStatus.SENT
+        # What is on its way may arrive; if it can be changed, it is looked at again when it has.
+        is_told = sibling.status in (DeliveryStatus.SENT, DeliveryStatus.SENDING)
         target = (sibling.channel, sibling.reviewer_id)
-        if not was_asked or sibling.reads != "people" or sibling.reference or target in seen:
+        if not (sibling.asks and is_told) or sibling.reads != "people" or target in seen:
             continue
         seen.add(target)
         route = world.routes.get(sibling.channel)
-        if route is None or (decider and sibling.reviewer_id == decider):
+        is_changed = route is None or route.can_update or sibling.reference
+        if is_changed or (decider and sibling.reviewer_id == decider):
             continue
         yield _Planned(_after(record, RESOLVED, sibling))
 
@@ -368,14 +311,14 @@ def _overtaken_by(record: Approval) -> str:
 
 def _to_others(record: Action | Approval, event: str, world: World) -> Iterator[_Planned]:
     """Return what tells programs, and logs."""
-    for route in _wanted(record, world):
+    for route in wanted(record, world):
         if route.reads != "people":
             yield _Planned(_delivery(record, event, route, world))
 
 
 def _callback(record: Action | Approval, event: str) -> Iterator[_Planned]:
     if record.callback_url:
-        route = Route(CALLBACK, "webhook", "place", "programs", AlertSeverity.INFO)
+        route = Route(CALLBACK, "webhook", "place", "programs", False, AlertSeverity.INFO)
         yield _Planned(_delivery(record, event, route, None, address=record.callback_url))
 
 
@@ -389,47 +332,6 @@ def _may_reach(asking: Delivery) -> bool:
     """Tell whether a message asks somebody, and has been sent or may still be."""
     is_over = asking.status in (DeliveryStatus.DEAD, DeliveryStatus.MOOT)
     return asking.asks and asking.reads != "nobody" and not is_over
-
-
-def _wanted(
-    record: Action | Approval, world: World, groups: Collection[str] | None = None
-) -> Iterator[Route]:
-    """Return the channels of the record's terms that exist and want something this serious: those
-    by which `groups` are told, if they are given."""
-    severity = _severity(record)
-    for name in _channel_names(record, groups):
-        route = world.routes.get(name)
-        if route is not None and severity.at_least(route.min_severity):
-            yield route
-
-
-def _channel_names(record: Action | Approval, groups: Collection[str] | None) -> Iterable[str]:
-    terms = _terms(record)
-    if terms is None:
-        return ()
-    circles = [(terms.groups, terms.channels)]
-    if isinstance(record, Approval):
-        taken = terms.escalation[: record.escalated]
-        circles += [(step.groups, step.channels or terms.channels) for step in taken]
-    return dict.fromkeys(
-        name
-        for members, names in circles
-        if groups is None or set(groups) & set(members)
-        for name in names
-    )
-
-
-def _terms(record: Action | Approval) -> Terms | None:
-    if isinstance(record, Approval):
-        return record.terms
-    return record.judgement.terms if record.judgement else None
-
-
-def _severity(record: Action | Approval) -> AlertSeverity:
-    if isinstance(record, Approval):
-        return record.severity
-    alerts = record.judgement.alerts if record.judgement else ()
-    return max((a.severity for a in alerts), key=lambda s: s.rank, default=AlertSeverity.INFO)
 
 
 def _delivery(

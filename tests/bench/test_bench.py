@@ -18,7 +18,8 @@ from deploy.valkey import ValkeyServer
 from safeguards_runtime.records import Approval, Delivery
 from safeguards_runtime.records import delivery as delivery_rules
 from safeguards_runtime.store import Store
-from services.notifier.planning import World, plan
+from services.notifier.planning import plan
+from services.notifier.routing import World
 from tests.bench import clones, work
 from tests.bench.clones import Template
 from tests.bench.floor import Floor

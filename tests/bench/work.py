@@ -18,7 +18,8 @@ from safeguards_runtime.reviewers import Directory
 from safeguards_runtime.store import Store
 from safeguards_runtime.store.encoding import agenda_key
 from safeguards_runtime.topology import HINT_GRACE_SECONDS, Service
-from services.notifier.planning import Route, World, plan
+from services.notifier.planning import plan
+from services.notifier.routing import Route, World
 from tests.bench.measurement import until
 from tests.bench.sides import AGENT_ID, CONTEXT, TITLE
 from tests.stack import REVIEWERS
@@ -30,10 +31,10 @@ KEY_ID = new_id("key")
 AT_ONCE = 250
 
 ROUTES = {
-    "webhook": Route("webhook", "webhook", "place", "programs", AlertSeverity.INFO),
-    "slow": Route("slow", "webhook", "place", "programs", AlertSeverity.INFO),
-    "slack": Route("slack", "slack", "place", "people", AlertSeverity.INFO),
-    "email": Route("email", "email", "person", "people", AlertSeverity.INFO),
+    "webhook": Route("webhook", "webhook", "place", "programs", False, AlertSeverity.INFO),
+    "slow": Route("slow", "webhook", "place", "programs", False, AlertSeverity.INFO),
+    "slack": Route("slack", "slack", "place", "people", False, AlertSeverity.INFO),
+    "email": Route("email", "email", "person", "people", False, AlertSeverity.INFO),
 }
 DIRECTORY = Directory.model_validate(REVIEWERS)
 

@@ -14,14 +14,14 @@ from safeguards_runtime.records.action import Escalation
 from safeguards_runtime.reviewers import Directory
 from safeguards_runtime.topology import Service
 from services.notifier import planning
-from services.notifier.planning import Route, World
+from services.notifier.routing import Route, World
 from tests.runtime.samples import NOW, TERMS, asked, done, responded
 
-EMAIL = Route("email", "email", "person", "people", AlertSeverity.INFO)
-SMS = Route("sms", "sms", "person", "people", AlertSeverity.INFO)
-ROOM = Route("room", "slack", "place", "people", AlertSeverity.INFO)
-HOOK = Route("hook", "webhook", "place", "programs", AlertSeverity.INFO)
-LOG = Route("log", "log", "place", "nobody", AlertSeverity.INFO)
+EMAIL = Route("email", "email", "person", "people", False, AlertSeverity.INFO)
+SMS = Route("sms", "sms", "person", "people", False, AlertSeverity.INFO)
+ROOM = Route("room", "slack", "place", "people", False, AlertSeverity.INFO)
+HOOK = Route("hook", "webhook", "place", "programs", False, AlertSeverity.INFO)
+LOG = Route("log", "log", "place", "nobody", False, AlertSeverity.INFO)
 ROUTES = {route.name: route for route in (EMAIL, SMS, ROOM, HOOK, LOG)}
 
 

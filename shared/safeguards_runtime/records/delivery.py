@@ -122,6 +122,7 @@ class Delivery(Record):
     reference: str | None = None
     """Where the message is at the receiver: of what was sent, or of what this changes."""
 
+    planned_at: datetime | None = None
     status: DeliveryStatus = DeliveryStatus.PENDING
     attempts: tuple[Attempt, ...] = ()
     next_attempt_at: datetime
@@ -200,7 +201,7 @@ def _change(
 def plan(delivery: Delivery, now: datetime, not_before: datetime | None = None) -> Change:
     """Make a delivery, to be sent at once, or not before a time (the recipient's quiet hours)."""
     later = not_before if not_before is not None and not_before > now else None
-    update = {"next_attempt_at": later or now, "postponed": 1 if later else 0}
+    update = {"next_attempt_at": later or now, "postponed": 1 if later else 0, "planned_at": now}
     delivery = delivery.model_copy(update=update)
     detail = {"event": delivery.event, "channel": delivery.channel}
     if delivery.stands_in_for:

@@ -28,7 +28,8 @@ from services.approval_tracker.advancing import advance as tracker_advance
 from services.gateway.approvals import answered, judged, withdrawn
 from services.gateway.idempotency import Claim
 from services.gateway.problems import Problem, not_found
-from services.notifier.planning import Route, World, plan
+from services.notifier.planning import plan
+from services.notifier.routing import Route, World
 from tests.chaos.approval import model
 from tests.chaos.approval.model import AGENT, BASE, MODIFICATIONS, Setup, State, shown_digest
 from tests.chaos.approval.operations import Answer, Operation, Plan, Respond, Track, Withdraw
@@ -49,8 +50,8 @@ ASKING = {"owner": "Pat@example.com", "on_behalf_of": "KIM"}
 """The askers, each in another spelling than the directory's."""
 
 ROUTES = {
-    "email": Route("email", "email", "person", "people", AlertSeverity.INFO),
-    "hook": Route("hook", "webhook", "place", "programs", AlertSeverity.INFO),
+    "email": Route("email", "email", "person", "people", False, AlertSeverity.INFO),
+    "hook": Route("hook", "webhook", "place", "programs", False, AlertSeverity.INFO),
 }
 KEY = ApiKey(
     id=new_id("key"),
