@@ -139,9 +139,7 @@ def _request(
     return Message(
         id=delivery.id,
         event=delivery.event,
-        created_at=asked.created_at
-        if delivery.event == REQUESTED
-        else _planned_at(delivery, asked),
+        created_at=_happened_at(delivery, asked),
         subject=f"{lead}: {title} (until {deadline})",
         severity=asked.severity,
         facts=tuple(facts),
