@@ -172,8 +172,17 @@ class Stack:
             "version": 1,
             "channels": {
                 "email": {"kind": "email", "config": {**mail, "sender": "sg@example.com"}},
-                "slack": {"kind": "slack", "config": {"webhook_url": self.slack.url("/slack")}},
-                "slack_bot": {"kind": "slack", "config": self.slack_bot.config()},
+                # Faster than Slack would take them, so that tests need not wait for their turn.
+                "slack": {
+                    "kind": "slack",
+                    "max_per_second": 1000,
+                    "config": {"webhook_url": self.slack.url("/slack")},
+                },
+                "slack_bot": {
+                    "kind": "slack",
+                    "max_per_second": 1000,
+                    "config": self.slack_bot.config(),
+                },
                 "slack_direct": {"kind": "slack", "config": self.slack_bot.config(channel=None)},
                 "webhook": {"kind": "webhook", "config": webhook},
                 "log": {"kind": "log"},

@@ -22,6 +22,9 @@ Taken = Mapping[str, tuple[int, float]]
 PROBE_SECONDS = 20.0
 """How long one delivery tries an endpoint that was down, before another one does."""
 
+PROBED_SECONDS = 5.0
+"""How long the others wait before they look what it has found."""
+
 
 @dataclass(frozen=True)
 class Parcel:
@@ -99,7 +102,7 @@ def probing(sorted_: Sorted, taken: Taken, now: datetime) -> None:
     for name, waiting in sorted_.probes.items():
         granted, seconds = taken[probe(name)]
         sorted_.ready += waiting[:granted]
-        until = now + timedelta(seconds=seconds)
+        until = now + timedelta(seconds=min(seconds, PROBED_SECONDS))
         for one, _ in waiting[granted:]:
             change = delivery.postpone(one, until, now, f"{name} is being tried", falls_back=True)
             sorted_.changes += [change] if change else []

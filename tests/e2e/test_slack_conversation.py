@@ -4,6 +4,7 @@ says how it ended. The notifier posts and changes, the gateway takes what people
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import httpx2
 import pytest
@@ -220,6 +221,18 @@ def test_a_bot_without_a_channel_writes_to_each_reviewer(
         assert agent.wait(asked, 10).decided_by == "alex"
         for message in both:
             ended(stack, message, "Approved")
+
+        # Slack takes one message a second; more of them wait for their turn, and all get it.
+        for n in range(4):
+            agent.request_approval("trader", f"Turn {n}", {"n": n})
+        for n in range(4):
+            _direct(stack, f"Turn {n}", ALEX)
+        calls = [
+            request.received_at
+            for request in stack.slack_bot.requests
+            if request.path.endswith("chat.postMessage") and ALEX.encode() in request.body
+        ]
+        assert all(later - earlier > 0.9 for earlier, later in pairwise(calls))
 
 
 def _direct(stack: Stack, title: str, user: str) -> SlackMessage:

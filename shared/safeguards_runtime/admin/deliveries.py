@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
 from safeguards.errors import SafeguardsError
+from safeguards.identifiers import is_id
 from safeguards_runtime.admin.console import LISTED, AsJson, checked, print_rows, with_store
 from safeguards_runtime.records import Approval, Change, Delivery, Endpoint, delivery, endpoint
 from safeguards_runtime.records.approval import UNREACHED_INDEX
-from safeguards_runtime.records.delivery import DeliveryStatus
+from safeguards_runtime.records.delivery import CALLBACK, DeliveryStatus
 from safeguards_runtime.store import Store
 
 deliveries = typer.Typer(help="Deliveries, such as those that were given up.", no_args_is_help=True)
@@ -128,7 +130,8 @@ def list_channels(as_json: AsJson = False) -> None:
         _, records = await store.load(await store.listed("endpoints", limit=LISTED))
         return [
             {
-                "channel": record.name,
+                "channel_id": record.id,
+                "channel": _shown(record),
                 "status": record.status.value,
                 "failures": record.failures,
                 "down_until": record.down_until.isoformat() if record.down_until else None,
@@ -141,16 +144,25 @@ def list_channels(as_json: AsJson = False) -> None:
     print_rows(with_store(work), as_json)
 
 
+def _shown(record: Endpoint) -> str:
+    """Return its name; of an agent's own address only the host, since the rest may be a secret."""
+    prefix, _, address = record.name.partition(":")
+    return f"{prefix}:{urlsplit(address).hostname}" if prefix == CALLBACK else record.name
+
+
 @channels.command("enable")
-def enable_channel(name: str) -> None:
+def enable_channel(
+    name: Annotated[str, typer.Argument(help="The channel's name, or its id of the list.")],
+) -> None:
     """Send through a channel again that is disabled or down."""
+    endpoint_id = name if is_id(name, "ept") else endpoint.endpoint_id(name)
 
     def rule(record: Endpoint | None, now: datetime) -> Change | None:
         if record is None:
             raise SafeguardsError(f"{name!r} has not failed")
         return endpoint.enable(record, now, "operator")
 
-    with_store(lambda store: store.apply(endpoint.endpoint_id(name), Endpoint, rule))
+    with_store(lambda store: store.apply(endpoint_id, Endpoint, rule))
     typer.echo(f"{name} is up; `deliveries replay --all --channel {name}` sends what was given up")
 
 

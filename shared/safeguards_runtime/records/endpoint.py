@@ -29,7 +29,7 @@ class EndpointStatus(StrEnum):
     """Whether messages are sent to an endpoint."""
 
     UP = "UP"
-    """They are."""
+    """They are, but for the time that it asked for itself."""
 
     DOWN = "DOWN"
     """Not until `down_until`; then one is tried."""
@@ -113,13 +113,14 @@ def failed(
         if failures >= FAILURES_TO_OPEN and held_until is None:
             seconds = DOWN_SECONDS[min(endpoint.openings, len(DOWN_SECONDS) - 1)]
             update["openings"] = endpoint.openings + 1
+            update["status"] = EndpointStatus.DOWN
             event = "taken_down"
         wish = min(retry_after_seconds or 0, MAX_WISH_SECONDS)
         if wish > seconds:
             seconds, event = wish, "asked_to_wait"
         if seconds:
             until = max(held_until or now, now + timedelta(seconds=seconds))
-            update |= {"status": EndpointStatus.DOWN, "down_until": until}
+            update["down_until"] = until
     after = endpoint.model_copy(update=update)
     detail = {"error": error[:500], "failures": after.failures}
     return Change(before, after, event, Service.NOTIFIER.value, now, detail)
@@ -129,12 +130,14 @@ def succeeded(endpoint: Endpoint | None, now: datetime) -> Change | None:
     """Note that it took a message. None if there is nothing to forget."""
     if endpoint is None or endpoint.status is EndpointStatus.DISABLED or not endpoint.failures:
         return None
+    if endpoint.status is EndpointStatus.UP and endpoint.takes_at(now):
+        return None  # it was under way when the endpoint asked to be left alone
     return _up(endpoint, now, "recovered", Service.NOTIFIER.value)
 
 
 def enable(endpoint: Endpoint, now: datetime, operator: str) -> Change | None:
     """Send to it again. None if nothing is in the way."""
-    if endpoint.status is EndpointStatus.UP:
+    if endpoint.status is EndpointStatus.UP and endpoint.takes_at(now) is None:
         return None
     return _up(endpoint, now, "enabled", operator)
 
