@@ -181,16 +181,17 @@ def test_whatever_happens_it_is_tried_again_within_its_time(
     happened: list[tuple[str, float, float]],
 ) -> None:
     """Never is it held for longer than the longest wait, or the longest wish; and a wait that
-    runs is never shortened but by a success."""
+    runs is never shortened but by a success of what was down."""
     endpoint: Endpoint | None = None
     now = NOW
     for what, pause, wish in happened:
         now += timedelta(seconds=pause)
         held = endpoint.takes_at(now) if endpoint else None
         if what == "succeed":
+            was_down = endpoint is not None and endpoint.status is EndpointStatus.DOWN
             change = rules.succeeded(endpoint, now)
             endpoint = done(change, Endpoint) if change else endpoint
-            assert endpoint is None or endpoint.takes_at(now) is None
+            assert endpoint is None or endpoint.takes_at(now) == (None if was_down else held)
             continue
         seconds = wish if what == "wish" else None
         endpoint = done(
