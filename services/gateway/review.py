@@ -14,6 +14,7 @@ from starlette.datastructures import FormData
 
 from safeguards.contracts import ResponseKind, ResponseSubmission
 from safeguards.identifiers import is_id
+from safeguards.notifications.rendering import argument_label
 from safeguards.text import visible
 from safeguards_runtime.records import ApiKey, Approval, Delivery, Refusal
 from safeguards_runtime.records.api_key import Role, parse_api_key
@@ -32,7 +33,7 @@ FIELD = "field:"
 SEAL_SECONDS = 24 * 3600
 """How long a page can be answered after it was shown; it need only be opened anew."""
 
-MAX_LISTED = 500
+MAX_LISTED = 1000
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -238,7 +239,7 @@ def _page(
         "approval": asked,
         "reviewer": visit.reviewer,
         "facts": [
-            (visible(name), visible(text_of(value)))
+            (visible(argument_label(name)), visible(text_of(value)))
             for name, value in asked.context.items()
             if (name, value) != ("action_type", asked.action_type)
         ],

@@ -31,6 +31,7 @@ from slack_sdk.models.views import View
 
 from safeguards.contracts import Outcome
 from safeguards.notifications import rendering, slack_blocks
+from safeguards.notifications.rendering import argument_label
 from safeguards.notifications.slack_blocks import Binding
 from safeguards.text import visible
 from safeguards.types import ActionStatus
@@ -275,7 +276,7 @@ def _arguments(asked: Approval) -> Iterator[Block]:
     rows = [("Severity", asked.severity.value), ("Agent", asked.agent_id)]
     rows.append(("Action", asked.action_type))
     rows += [
-        (name, text_of(value))
+        (argument_label(name), text_of(value))
         for name, value in asked.context.items()
         if (name, value) != ("action_type", asked.action_type)
     ]

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from safeguards.contracts import Outcome
 from safeguards.notifications.message import Answerable, Link, Message, Thread
+from safeguards.notifications.rendering import argument_label
 from safeguards.text import visible
 from safeguards.types import ActionStatus, AlertSeverity
 from safeguards_runtime.records import Action, Approval, Delivery
@@ -245,20 +246,11 @@ def _facts(source: Action | Approval) -> tuple[tuple[str, str], ...]:
     """Return who wants to do what, with which arguments, from the real payload."""
     rows = [("Agent", source.agent_id), ("Action", source.action_type)]
     rows += [
-        (_label(name), _value(value))
+        (argument_label(name), _value(value))
         for name, value in source.context.items()
         if (name, value) != ("action_type", source.action_type)
     ]
     return tuple(rows)
-
-
-_OURS = frozenset({"agent", "action", "answer by", "decided by", "in the stead of"})
-
-
-def _label(name: str) -> str:
-    """Return the name of an argument, told from the labels that are ours."""
-    folded = " ".join(visible(name, single_line=True).casefold().split())
-    return f"{name} (argument)" if folded in _OURS else name
 
 
 def _text(value: Any) -> str:

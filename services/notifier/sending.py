@@ -61,7 +61,7 @@ AT_ONCE = {"email": 8, "slack": 8, "webhook": 50, "other": 16}
 """How many sends of a kind one task has in flight. All of them are done before an attempt is
 taken to have died (`delivery.SENDING_SECONDS`)."""
 
-MAX_PARCEL = 2000
+MAX_PARCEL = 1000
 """How many deliveries one message may stand for; the rest go with the next."""
 
 

@@ -404,3 +404,15 @@ def test_a_body_that_would_not_be_its_type_is_refused(kind: str) -> None:
     wrong = submitted() if kind.startswith("approval") else asked()
     with pytest.raises((ValueError, KeyError)):
         body(_about(wrong, kind), wrong)
+
+
+def test_an_argument_cannot_pass_for_a_label_of_ours() -> None:
+    """Whatever an agent calls its arguments, who asks and until when is said by us."""
+    names = ("Agent", "answer  by", "DECIDED BY:", "\uff21ction", "Answer\u00a0by")
+    shown = compose(
+        planned(), asked(dict.fromkeys(names, "spoofed")), Reader(), "https://x.example/review/t"
+    )
+    ours = [label for label, value in shown.facts if value != "spoofed"]
+    assert ours == ["Agent", "Action", "Answer by"]
+    spoofed = [label for label, value in shown.facts if value == "spoofed"]
+    assert spoofed == [f"{name} (argument)" for name in names]

@@ -56,6 +56,16 @@ def reasons_title(message: Message) -> str:
     return _REASONS_TITLES.get(kind) or _REASONS_TITLES.get(happened, REASONS_TITLE)
 
 
+_OUR_LABELS = frozenset({"agent", "action", "answer by", "decided by", "in the stead of"})
+
+
+def argument_label(name: str) -> str:
+    """Return the name of an argument as a label that cannot pass for one of ours."""
+    folded = unicodedata.normalize("NFKC", visible(name, single_line=True)).casefold()
+    is_like_ours = " ".join(folded.split()).rstrip(" :.") in _OUR_LABELS
+    return f"{name} (argument)" if is_like_ours else name
+
+
 def facts(message: Message, limit: int = VALUE_LIMIT) -> list[tuple[str, str]]:
     """Return the facts, made visible and shortened; a last one says how many were left out."""
     shown = [
