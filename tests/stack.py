@@ -66,6 +66,8 @@ class Stack:
         settings: further settings, by name. Unless they say otherwise, no messages are gathered
             into digests.
         terms: further keys of how people are asked, such as `order`.
+        more_approvals: further ways of asking people, each with the keys in which it differs from
+            the first and for the type of action of its name.
         more_channels: further channels of the channels file, by name.
         reviewers: the reviewers file.
         module: what runs the stack.
@@ -79,6 +81,7 @@ class Stack:
         timeout_seconds: int = 60,
         settings: dict[str, str] | None = None,
         terms: dict[str, Any] | None = None,
+        more_approvals: dict[str, dict[str, Any]] | None = None,
         more_channels: dict[str, Any] | None = None,
         reviewers: dict[str, Any] | None = None,
         module: str = "deploy.local",
@@ -94,6 +97,7 @@ class Stack:
         self._timeout_seconds = timeout_seconds
         self._settings = {**UNGATHERED, **(settings or {})}
         self._terms = terms or {}
+        self._more_approvals = more_approvals or {}
         self._more_channels = more_channels or {}
         self._reviewers = reviewers or REVIEWERS
         self._clients: list[Safeguards] = []
@@ -163,6 +167,10 @@ class Stack:
             terms["channels"] = list(self._channels)
             terms["timeout_seconds"] = self._timeout_seconds
             terms |= self._terms
+        for name, keys in self._more_approvals.items():
+            policies["approvals"][name] = {**policies["approvals"]["default"], **keys}
+            match = {"action_types": [name]}
+            policies["policies"].append({"name": name, "match": match, "approval": name})
         return policies
 
     def _channels_file(self) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from safeguards_runtime.records.events import (
     ASKING,
     ESCALATED,
     REMINDED,
-    REQUESTED,
     RESOLVED,
     UNREACHABLE,
 )
@@ -347,8 +346,9 @@ def _delivery(
     absent = assignment.for_reviewer if assignment else None
     siblings = world.siblings if world else ()
     before = [s for s in siblings if (s.channel, s.reviewer_id or "") == (route.name, who)]
+    identifier = _id(record, event, route.name, who)
     return Delivery(
-        id=_id(record, event, route.name, who),
+        id=identifier,
         source_id=record.id,
         event=event,
         channel=route.name,
@@ -360,8 +360,8 @@ def _delivery(
         agent_id=record.agent_id,
         version=record.version if isinstance(record, Approval) else 1,
         fallbacks=fallbacks,
-        thread_id=derived_id("dlv", record.id, "thread", route.name, who),
-        begins_thread=event in (REQUESTED, ESCALATED) and not before,
+        thread_id=next((s.thread_id for s in before if s.thread_id), identifier),
+        begins_thread=not before,
         thread_reference=next((s.reference for s in before if s.reference), None),
         next_attempt_at=record.created_at,
     )

@@ -64,8 +64,6 @@ class Template:
         for delivery in self.deliveries:
             clone_id = _delivery_id(delivery, approval_id)
             commands = commands.replace(delivery.id.encode(), clone_id.encode())
-            thread_id = derived_id("dlv", approval_id, "thread", *_recipient(delivery))
-            commands = commands.replace((delivery.thread_id or "").encode(), thread_id.encode())
         return commands.replace(self.approval_id.encode(), approval_id.encode())
 
 
@@ -78,12 +76,9 @@ def _places(record: Record) -> dict[str, int]:
 
 def _delivery_id(delivery: Delivery, approval_id: str) -> str:
     """Return the id that `services.notifier.planning` gives such a delivery of an approval."""
-    parts = (delivery.event, str(delivery.version), *_recipient(delivery))
+    who = delivery.reviewer_id or ""
+    parts = (delivery.event, str(delivery.version), delivery.channel, who)
     return derived_id("dlv", approval_id, *parts)
-
-
-def _recipient(delivery: Delivery) -> tuple[str, str]:
-    return delivery.channel, delivery.reviewer_id or ""
 
 
 def _packed(commands: list[list[Word]]) -> bytes:

@@ -33,7 +33,7 @@ class Parts:
 
     @cached_property
     def stack(self) -> Stack:
-        """The stack; people are told by the log, unless an approval's own terms say otherwise."""
+        """The stack; a webhook is told, unless an approval's own terms say otherwise."""
         return self._exits.enter_context(self.another_stack())
 
     @contextmanager
@@ -44,7 +44,7 @@ class Parts:
             channels.write_text(yaml.safe_dump({"version": 1, "channels": self._channels()}))
             stack = Stack(
                 Path(name),
-                channels=("log",),
+                channels=("webhook",),
                 timeout_seconds=3600,  # so that no approval ends by itself
                 settings={"SAFEGUARDS_CHANNELS_FILE": str(channels)},
             )

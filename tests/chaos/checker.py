@@ -259,8 +259,34 @@ def _planned(
     for event in due:
         wanted = _recipients(record, event)
         found = planned.get((record.id, event), Counter())
+        if event == "approval.resolved":
+            mailed = {to: n for to, n in found.items() if to[0] == "email"}
+            found = Counter({to: n for to, n in found.items() if to not in mailed})
+            yield from _outcome_mailed(record, mailed, snapshot)
         if found != wanted:
             yield f"{record.id} {event}: planned for {dict(found)}, due for {dict(wanted)}"
+
+
+def _outcome_mailed(
+    record: Action | Approval, mailed: Mapping[tuple[str, str | None], int], snapshot: Snapshot
+) -> Iterator[str]:
+    """Yield who should have been told by mail how it ended, and was not; or was, for no reason."""
+    if record.outcome is None:
+        return
+    asked: set[str | None] = set()
+    asked_before: set[str | None] = set()
+    for delivery in snapshot.deliveries:
+        if (delivery.source_id, delivery.channel, delivery.asks) == (record.id, "email", True):
+            asked.add(delivery.reviewer_id)
+            ended = [a.ended_at for a in delivery.attempts if a.ended_at and not a.error]
+            if delivery.status is DeliveryStatus.SENT and min(ended) < record.outcome.decided_at:
+                asked_before.add(delivery.reviewer_id)
+    others = {record.outcome.decided_by}
+    told = {reviewer for _, reviewer in mailed}
+    if not asked_before - others <= told <= asked - others:
+        yield f"{record.id}: {told} were mailed how it ended; asked were {asked_before}, {asked}"
+    if any(times > 1 for times in mailed.values()):
+        yield f"{record.id}: somebody was mailed twice how it ended: {dict(mailed)}"
 
 
 def _recipients(record: Action | Approval, event: str) -> Counter[tuple[str, str | None]]:

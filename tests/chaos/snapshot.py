@@ -12,6 +12,7 @@ from safeguards.identifiers import is_id
 from safeguards_runtime.records import Action, Approval, Delivery, Record
 from safeguards_runtime.store.encoding import (
     CONFIRMED,
+    COUNTERS,
     FEED,
     agenda_key,
     decode,
@@ -61,6 +62,10 @@ class Snapshot:
         return [record for record in self.records.values() if isinstance(record, Delivery)]
 
 
+PASSING = ("sg:allowance:", "sg:secret:", "sg:once:")
+"""What is no record: allowances, secrets and used signatures."""
+
+
 def take(store_url: str, broker_url: str) -> Snapshot:
     """Read everything. Nobody may write meanwhile."""
     snapshot = Snapshot()
@@ -89,7 +94,7 @@ def _read(store: Any, key: str, snapshot: Snapshot) -> None:
         snapshot.feed = list(page.entries)
     elif key.startswith(CLAIM):
         snapshot.claims[key] = (store.get(key) or b"").decode()
-    elif key == CONFIRMED:
+    elif key in (CONFIRMED, COUNTERS) or key.startswith(PASSING):
         return
     elif is_id(key.removeprefix(RECORD)):
         _read_record(store, key.removeprefix(RECORD), snapshot)

@@ -31,6 +31,15 @@ from tests.receivers import Answer
 from tests.stack import Stack
 
 CHANNELS = ("email", "webhook")
+ENDED = {
+    "Approved": "APPROVED",
+    "Approved with changes": "MODIFIED",
+    "Rejected": "REJECTED",
+    "Timed out": "TIMED_OUT",
+    "Withdrawn": "CANCELLED",
+}
+"""What a mail's subject begins with that tells of an outcome, and the outcome."""
+
 SETTLING_SECONDS = 240.0
 SEND_SECONDS = 15
 """After which the notifier takes a receiver for silent."""
@@ -258,7 +267,9 @@ def _note_arrivals(stack: Stack, journal: Journal) -> None:
         message_id = re.search(r"dlv_[0-9a-f]{32}", str(mail.message["Message-ID"]))
         found = message_id[0] if message_id else "unknown"
         arrived = Arrived(mail.received_at, "email", found, mail.is_taken)
-        journal.add(replace(arrived, address=" ".join(mail.recipients)))
+        begins = mail.subject.partition(":")[0]
+        says = ENDED.get(begins, "")
+        journal.add(replace(arrived, address=" ".join(mail.recipients), says=says))
     for request in stack.webhook.requests:
         channel = "callback" if request.path.startswith("/callback") else "webhook"
         answer = request.answer

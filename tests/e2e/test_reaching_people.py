@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 
+from safeguards.contracts import ApprovalView
 from safeguards.types import ActionStatus
 from tests.deploy.running import eventually
 from tests.e2e.test_the_story_of_an_action import Form, link_in
-from tests.receivers import ReceivedMail
+from tests.receivers import HttpReceiver, ReceivedMail, webhook_secret
 from tests.receivers.http import Answer
 from tests.stack import Stack
 
@@ -44,6 +46,15 @@ def mail_to(stack: Stack, address: str, words: str, timeout: float = 15) -> Rece
     )
 
 
+def mails(stack: Stack, words: str) -> list[ReceivedMail]:
+    return [mail for mail in stack.smtp.mails if words in mail.subject]
+
+
+def dead_letters(stack: Stack, approval_id: str) -> list[dict[str, Any]]:
+    rows = json.loads(stack.admin("deliveries", "list", "--json"))
+    return [row for row in rows if row["of"] == approval_id]
+
+
 def events(stack: Stack, approval_id: str) -> list[str]:
     return [line["event"] for line in stack.history(approval_id)]
 
@@ -55,159 +66,202 @@ def metric(stack: Stack, line: str) -> float:
     return float(found[1]) if found else 0.0
 
 
-# --- reminders, escalation, absence -------------------------------------------------------------
+ASLEEP = {
+    "working_hours": {(datetime.now(UTC) + timedelta(days=3)).strftime("%a").lower(): "09:00-10:00"}
+}
+AWAY = {"away_until": (datetime.now(UTC) + timedelta(days=1)).isoformat()}
 
+PEOPLE = directory(
+    person("alex"),
+    person("sam"),
+    person("lee", "others"),
+    person("ann", "absent", **AWAY, delegate="lee"),
+    person("kim", "absent", **AWAY),
+    person("bo", "night", **ASLEEP),
+    person("cy", "second", **ASLEEP),
+    person("di", "last"),
+    {"id": "nobody", "name": "Nobody", "groups": ["unreachable"]},
+)
 
-def test_silence_is_reminded_of_and_escalated_in_one_thread(tmp_path: Path) -> None:
-    """Nobody answers: they are reminded, then the next group is asked as well, and may answer.
-    Each person's mails are one thread, the outcome its last."""
-    terms = {
+WAYS: dict[str, dict[str, Any]] = {
+    "silence": {
         "remind_after_seconds": [2],
         "escalation": [{"after_seconds": 4, "groups": ["others"]}],
-    }
-    with running(tmp_path, channels=["email"], terms=terms) as stack:
-        agent = stack.client()
-        asked = agent.request_approval("trader", "Pay ACME", {"amount": "2500.00"})
-        refused = stack.respond(asked.id, "lee", response="approve")
-        assert refused.status_code in (403, 404)
-        first = mail_to(stack, ALEX, "Approval needed: Pay ACME")
-        reminder = mail_to(stack, ALEX, "Reminder: Pay ACME")
-        escalated = mail_to(stack, LEE, "Escalated to you: Pay ACME")
-        assert stack.respond(asked.id, "lee", response="approve").status_code == 200
-        outcome = mail_to(stack, ALEX, "Approved: Pay ACME")
-        root = first.message["Message-ID"]
-        assert first.message["In-Reply-To"] is None
-        for later in (reminder, outcome):
-            assert later.message["In-Reply-To"] == later.message["References"] == root
-            assert later.message["Message-ID"] != root
-        assert escalated.message["Message-ID"] != root
-        assert "reminded" in events(stack, asked.id)
-        assert "escalated" in events(stack, asked.id)
-        # Lee decided and knows; Sam and Alex were told.
-        mail_to(stack, SAM, "Approved: Pay ACME")
-        assert not [
-            m for m in stack.smtp.mails if m.recipients == (LEE,) and "Approved" in m.subject
-        ]
-
-
-def test_who_stands_in_answers_for_who_is_away(tmp_path: Path) -> None:
-    """Alex is away: Lee, who is in no group that is asked, gets Alex's mail and decides "for" Alex.
-    Kim is away without a delegate and is not told while Lee is there."""
-    back = (datetime.now(UTC) + timedelta(days=1)).isoformat()
-    people = directory(
-        person("alex", away_until=back, delegate="lee"),
-        person("kim", away_until=back),
-        person("lee", "others"),
-    )
-    with running(tmp_path, channels=["email"], reviewers=people) as stack:
-        agent = stack.client()
-        asked = agent.request_approval("trader", "Pay ACME", {"amount": "2500.00"})
-        mail = mail_to(stack, LEE, "Approval needed: Pay ACME")
-        assert "Alex" in mail.text
-        with httpx2.Client(follow_redirects=True) as browser:
-            link = link_in(mail)
-            page = browser.get(link)
-            assert "in the stead of Alex" in page.text
-            done = browser.post(link, data=Form(page.text, "approve").fields)
-        assert "by Lee for Alex" in done.text
-        outcome = agent.wait(asked, 10)
-        assert (outcome.decided_by, outcome.decided_for) == ("lee", "alex")
-        (line,) = (line for line in stack.history(asked.id) if line["event"] == "approved")
-        assert line["detail"]["for"] == "alex"
-        assert {m.recipients for m in stack.smtp.mails} == {(LEE,)}
-
-
-def test_nobody_on_duty_falls_to_the_last_step(tmp_path: Path) -> None:
-    """It is the middle of their night: the last step of the chain is asked at once."""
-    weekday = (datetime.now(UTC) + timedelta(days=3)).strftime("%a").lower()
-    asleep: dict[str, Any] = {"working_hours": {weekday: "09:00-10:00"}}
-    people = directory(
-        person("alex", **asleep), person("sam", "second", **asleep), person("lee", "last")
-    )
-    terms = {
+    },
+    "absence": {"groups": ["absent"]},
+    "night": {
+        "groups": ["night"],
         "escalation": [
             {"after_seconds": 30, "groups": ["second"]},
             {"after_seconds": 40, "groups": ["last"]},
-        ]
-    }
-    with running(tmp_path, channels=["email"], reviewers=people, terms=terms) as stack:
-        asked = stack.client().request_approval("trader", "Pay ACME", {"amount": "2500.00"})
-        mail_to(stack, LEE, "Approval needed: Pay ACME")
-        assert {mail.recipients for mail in stack.smtp.mails} == {(LEE,)}
-        assert stack.respond(asked.id, "lee", response="reject").status_code == 200
+        ],
+    },
+    "chain": {"channels": ["slack", "email", "webhook"], "order": "chain"},
+    "unreached": {
+        "groups": ["last"],
+        "channels": ["email", "gone"],
+        "escalation": [{"after_seconds": 50, "groups": ["others"], "channels": ["slack"]}],
+    },
+    "hopeless": {"groups": ["unreachable"], "on_unreachable": "reject"},
+    "unheard": {"channels": ["log"]},
+    "serious": {"sign_in_from": "WARNING"},
+}
+"""How people are asked, by the type of action."""
+
+
+@pytest.fixture(scope="module")
+def gone() -> Iterator[HttpReceiver]:
+    """A receiver that is not where it was."""
+    with HttpReceiver(Answer(404)) as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, gone: HttpReceiver) -> Iterator[Stack]:
+    """One stack for all tests that leave its channels as they were."""
+    folder = tmp_path_factory.mktemp("people")
+    config = {"url": gone.url("/gone"), "secret": webhook_secret()}
+    channels = {"gone": {"kind": "webhook", "config": config}}
+    with Stack(
+        folder, channels=["email"], reviewers=PEOPLE, more_approvals=WAYS, more_channels=channels
+    ) as running:
+        yield running
+
+
+def request(stack: Stack, way: str, title: str) -> ApprovalView:
+    """Ask people in one of the `WAYS`."""
+    return stack.client().request_approval(
+        "trader", title, {"action_type": way, "amount": "2500.00"}
+    )
+
+
+# --- reminders, escalation, absence -------------------------------------------------------------
+
+
+def test_silence_is_reminded_of_and_escalated_in_one_thread(stack: Stack) -> None:
+    """Nobody answers: they are reminded, then the next group is asked as well, and may answer.
+    Each person's mails are one thread, the outcome its last."""
+    asked = request(stack, "silence", "Pay in silence")
+    refused = stack.respond(asked.id, "lee", response="approve")
+    assert refused.status_code in (403, 404)
+    first = mail_to(stack, ALEX, "Approval needed: Pay in silence")
+    reminder = mail_to(stack, ALEX, "Reminder: Pay in silence")
+    escalated = mail_to(stack, LEE, "Escalated to you: Pay in silence")
+    assert stack.respond(asked.id, "lee", response="approve").status_code == 200
+    outcome = mail_to(stack, ALEX, "Approved: Pay in silence")
+    root = first.message["Message-ID"]
+    assert first.message["In-Reply-To"] is None
+    for later in (reminder, outcome):
+        assert later.message["In-Reply-To"] == later.message["References"] == root
+        assert later.message["Message-ID"] != root
+    assert escalated.message["Message-ID"] != root
+    happened = events(stack, asked.id)
+    assert happened.index("reminded") < happened.index("escalated")
+    # Lee decided and knows; Sam and Alex are told.
+    mail_to(stack, SAM, "Approved: Pay in silence")
+    assert not [m for m in mails(stack, "Approved: Pay in silence") if m.recipients == (LEE,)]
+
+
+def test_who_stands_in_answers_for_who_is_away(stack: Stack) -> None:
+    """Ann is away: Lee, who is in no group that is asked, gets Ann's mail and decides "for" Ann.
+    Kim is away without a delegate and is not told while Lee is there."""
+    asked = request(stack, "absence", "Pay meanwhile")
+    mail = mail_to(stack, LEE, "Approval needed: Pay meanwhile")
+    assert "Ann" in mail.text
+    with httpx2.Client(follow_redirects=True) as browser:
+        link = link_in(mail)
+        page = browser.get(link)
+        assert "in the stead of Ann" in page.text
+        done = browser.post(link, data=Form(page.text, "approve").fields)
+    assert "by Lee for Ann" in done.text
+    outcome = stack.client().wait(asked, 10)
+    assert (outcome.decided_by, outcome.decided_for) == ("lee", "ann")
+    (line,) = (line for line in stack.history(asked.id) if line["event"] == "approved")
+    assert line["detail"]["for"] == "ann"
+    assert {m.recipients for m in mails(stack, "Pay meanwhile")} == {(LEE,)}
+
+
+def test_nobody_on_duty_falls_to_the_last_step(stack: Stack) -> None:
+    """It is the middle of their night: the last step of the chain is asked at once."""
+    asked = request(stack, "night", "Pay at night")
+    mail_to(stack, "di@example.com", "Approval needed: Pay at night")
+    assert {m.recipients for m in mails(stack, "Pay at night")} == {("di@example.com",)}
+    assert stack.respond(asked.id, "di", response="reject").status_code == 200
 
 
 # --- channels that fail -------------------------------------------------------------------------
 
 
-def test_the_next_channel_is_tried_and_a_dead_letter_is_replayed(tmp_path: Path) -> None:
+def test_the_next_channel_is_tried_and_a_dead_letter_is_replayed(stack: Stack) -> None:
     """Slack refuses for good: each reviewer gets a mail instead; what died says why, and goes out
     once more when the operator says so."""
-    with running(
-        tmp_path, channels=["slack", "email", "webhook"], terms={"order": "chain"}
-    ) as stack:
-        stack.slack.default = Answer(404)
-        asked = stack.client().request_approval("trader", "Pay ACME", {"amount": "2500.00"})
-        for address in (ALEX, SAM):
-            mail_to(stack, address, "Approval needed: Pay ACME")
-        stack.webhook.wait_for(lambda r: r.json["type"] == "approval.requested")
-        (dead,) = json.loads(stack.admin("deliveries", "list", "--json"))
-        assert (dead["channel"], dead["attempts"]) == ("slack", 1)
-        assert "404" in dead["error"]
-        assert metric(stack, 'safeguards_deliveries_total{channel="slack",event="died"}') == 1
-        assert metric(stack, "safeguards_deliveries_dead") == 1
-        assert "unreachable" not in events(stack, asked.id)
-        stack.slack.default = Answer(200)
-        before = len(stack.slack.requests)
-        assert "sent once more" in stack.admin(
-            "deliveries", "replay", "--all", "--channel", "slack"
-        )
-        eventually(lambda: len(stack.slack.requests) == before + 1, "it is sent once more")
-        assert json.loads(stack.admin("deliveries", "list", "--json")) == []
+    stack.slack.default = Answer(404)
+    asked = request(stack, "chain", "Pay somehow")
+    for address in (ALEX, SAM):
+        mail_to(stack, address, "Approval needed: Pay somehow")
+    stack.webhook.wait_for(lambda r: asked.id.encode() in r.body)
+    (dead,) = dead_letters(stack, asked.id)
+    assert (dead["channel"], dead["attempts"]) == ("slack", 1)
+    assert "404" in dead["error"]
+    assert metric(stack, 'safeguards_deliveries_total{channel="slack",event="died"}') == 1
+    assert metric(stack, "safeguards_deliveries_dead") >= 1
+    assert "unreachable" not in events(stack, asked.id)
+    stack.slack.default = Answer(200)
+    before = len(stack.slack.requests)
+    assert "sent once more" in stack.admin("deliveries", "replay", "--all", "--channel", "slack")
+    eventually(lambda: len(stack.slack.requests) == before + 1, "it is sent once more")
+    assert dead_letters(stack, asked.id) == []
 
 
-def test_that_nobody_could_be_reached_is_an_event_and_escalates(tmp_path: Path) -> None:
+def test_that_nobody_could_be_reached_is_an_event_and_escalates(
+    stack: Stack, gone: HttpReceiver
+) -> None:
     """Every message dies: programs are told, operators see it, and the policy's next step is taken
     at once instead of when its time would have come."""
-    terms = {"escalation": [{"after_seconds": 50, "groups": ["others"], "channels": ["slack"]}]}
-    with running(tmp_path, channels=["email", "webhook"], terms=terms) as stack:
-        # A webhook is read by a program that might ask somebody; this one has gone.
-        stack.webhook.default = Answer(404)
-        stack.smtp.answer("RCPT", *["550 no such user"] * 2)
-        asked = stack.client().request_approval("trader", "Pay ACME", {"amount": "2500.00"})
-        stack.slack.wait_for(lambda r: "Pay ACME" in r.body.decode(), timeout=20)
-        happened = events(stack, asked.id)
-        assert happened.index("unreachable") < happened.index("escalated")
-        stack.webhook.wait_for(lambda r: r.json["type"] == "approval.unreachable")
-        assert metric(stack, "safeguards_approvals_unreachable_total") == 1
-        assert "a delivery failed" in stack.running.output
-        assert stack.respond(asked.id, "lee", response="approve").status_code == 200
+    stack.smtp.answer("RCPT", "550 no such user")
+    before = metric(stack, "safeguards_approvals_unreachable_total")
+    asked = request(stack, "unreached", "Pay somebody")
+    stack.slack.wait_for(lambda r: "Pay somebody" in r.body.decode(), timeout=20)
+    happened = events(stack, asked.id)
+    assert happened.index("unreachable") < happened.index("escalated")
+    gone.wait_for(lambda r: r.json["type"] == "approval.unreachable")
+    assert metric(stack, "safeguards_approvals_unreachable_total") == before + 1
+    assert "a delivery failed" in stack.running.output
+    assert stack.respond(asked.id, "lee", response="approve").status_code == 200
 
 
-def test_a_policy_may_reject_what_nobody_can_be_asked(tmp_path: Path) -> None:
+def test_a_policy_may_reject_what_nobody_can_be_asked(stack: Stack) -> None:
     """A reviewer without any channel, and a policy that does not wait for nothing."""
-    nobody = {"id": "alex", "name": "Alex", "groups": ["reviewers"]}
-    terms = {"on_unreachable": "reject"}
-    with running(tmp_path, channels=["email"], reviewers=directory(nobody), terms=terms) as stack:
-        agent = stack.client()
-        asked = agent.request_approval("trader", "Pay ACME", {"amount": "2500.00"})
-        outcome = agent.wait(asked, 20)
-        assert (outcome.status, outcome.decided_by) == (ActionStatus.REJECTED, "nobody")
-        assert "reached" in outcome.comments
+    outcome = stack.client().wait(request(stack, "hopeless", "Pay nobody"), 20)
+    assert (outcome.status, outcome.decided_by) == (ActionStatus.REJECTED, "nobody")
+    assert "reached" in outcome.comments
 
 
-def test_an_approval_that_reached_nobody_is_listed_until_it_ends(tmp_path: Path) -> None:
-    with running(tmp_path, channels=["log"]) as stack:
-        asked = stack.client().request_approval("trader", "Pay ACME", {"amount": "2500.00"})
+def test_an_approval_that_reached_nobody_is_listed_until_it_ends(stack: Stack) -> None:
+    asked = request(stack, "unheard", "Pay unheard")
 
-        def listed() -> list[str]:
-            rows = json.loads(stack.admin("approvals", "unreached", "--json"))
-            return [row["approval_id"] for row in rows]
+    def listed() -> bool:
+        rows = json.loads(stack.admin("approvals", "unreached", "--json"))
+        return asked.id in [row["approval_id"] for row in rows]
 
-        eventually(lambda: listed() == [asked.id], "it is listed")
-        assert metric(stack, "safeguards_approvals_unreached") == 1
-        assert stack.respond(asked.id, response="approve").status_code == 200
-        assert listed() == []
+    eventually(listed, "it is listed")
+    assert metric(stack, "safeguards_approvals_unreached") >= 1
+    assert stack.respond(asked.id, response="approve").status_code == 200
+    assert not listed()
+
+
+def test_what_is_serious_asks_for_sign_in(stack: Stack) -> None:
+    """The mail's link shows the request; it is decided only with the reviewer's own key."""
+    asked = request(stack, "serious", "Pay a fortune")
+    link = link_in(mail_to(stack, ALEX, "Pay a fortune"))
+    with httpx2.Client(follow_redirects=True) as browser:
+        form = Form(browser.get(link).text, "approve").fields
+        assert "key" in form
+        for key in ("", "sgk_wrong", stack.reviewer_keys["sam"].api_key, stack.agent_key.api_key):
+            assert browser.post(link, data={**form, "key": key}).status_code == 403
+        key = stack.reviewer_keys["alex"].api_key
+        assert browser.post(link, data={**form, "key": key}).status_code == 200
+    assert stack.client().wait(asked, 10).decided_by == "alex"
 
 
 def test_an_endpoint_that_is_gone_is_disabled_until_it_is_enabled(tmp_path: Path) -> None:
@@ -282,6 +336,8 @@ def test_a_flood_becomes_few_mails_and_loses_no_approval(tmp_path: Path) -> None
     with running(
         tmp_path, channels=["email"], settings=settings, reviewers=people, timeout_seconds=300
     ) as stack:
+        stack.client().request_approval("quiet", "One by itself", {"amount": "1"})
+        single = mail_to(stack, ALEX, "One by itself")
         with stack.http() as http:
             ids = [
                 http.post(
@@ -294,8 +350,8 @@ def test_a_flood_becomes_few_mails_and_loses_no_approval(tmp_path: Path) -> None
         def told() -> int:
             return sum(_stands_for(mail) for mail in stack.smtp.mails)
 
-        eventually(lambda: told() >= number, "all were told of", seconds=90)
-        assert told() == number
+        eventually(lambda: told() >= number + 1, "all were told of", seconds=90)
+        assert told() == number + 1
         assert len(stack.smtp.mails) <= 30
         digest = max(stack.smtp.mails, key=_stands_for)
         assert digest.message["List-Unsubscribe"]
@@ -308,7 +364,6 @@ def test_a_flood_becomes_few_mails_and_loses_no_approval(tmp_path: Path) -> None
             page = browser.get(one)
             assert browser.post(one, data=Form(page.text, "approve").fields).status_code == 200
             # A digest's link opens what it stands for and nothing else.
-            single = next(mail for mail in stack.smtp.mails if _stands_for(mail) == 1)
             foreign = re.search(r"dlv_\w+", paths[0])
             assert foreign is not None
             assert browser.get(f"{link_in(single)}/{foreign[0]}").status_code == 404
@@ -344,24 +399,3 @@ def test_a_noisy_agent_does_not_drown_the_others(tmp_path: Path) -> None:
         agent.request_approval("quiet", "A quiet request", {"n": 1})
         mail_to(stack, ALEX, "A quiet request", timeout=10)
         assert len(stack.smtp.mails) <= 5
-
-
-def test_what_is_serious_asks_for_sign_in(tmp_path: Path) -> None:
-    """The mail's link shows the request; it is decided only with the reviewer's own key."""
-    with running(tmp_path, channels=["email"], terms={"sign_in_from": "WARNING"}) as stack:
-        agent = stack.client()
-        asked = agent.request_approval("trader", "Pay ACME", {"amount": "2500.00"})
-        link = link_in(mail_to(stack, ALEX, "Pay ACME"))
-        with httpx2.Client(follow_redirects=True) as browser:
-            form = Form(browser.get(link).text, "approve").fields
-            assert "key" in form
-            for key in (
-                "",
-                "sgk_wrong",
-                stack.reviewer_keys["sam"].api_key,
-                stack.agent_key.api_key,
-            ):
-                assert browser.post(link, data={**form, "key": key}).status_code == 403
-            key = stack.reviewer_keys["alex"].api_key
-            assert browser.post(link, data={**form, "key": key}).status_code == 200
-        assert agent.wait(asked, 10).decided_by == "alex"

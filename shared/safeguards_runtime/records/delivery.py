@@ -110,7 +110,8 @@ class Delivery(Record):
     """The channels by which the recipient is told if this one fails, in their order."""
 
     thread_id: str | None = None
-    """Of all that this recipient is told of the same thing by this channel."""
+    """The delivery with which all began that this recipient is told of the same thing by this
+    channel."""
 
     begins_thread: bool = False
     thread_reference: str | None = None

@@ -10,7 +10,14 @@ from typing import Any
 
 from safeguards.contracts import HistoryView, Outcome, OutcomePage, Question
 from safeguards_runtime.records import Action, Approval, Delivery, Record
-from safeguards_runtime.store.encoding import FEED, agenda_key, decode, index_key, record_key
+from safeguards_runtime.store.encoding import (
+    COUNTERS,
+    FEED,
+    agenda_key,
+    decode,
+    index_key,
+    record_key,
+)
 from safeguards_runtime.topology import Service
 from tests.chaos.approval import model
 from tests.chaos.approval.model import BASE, LEASED, Decision, Paper, State, shown_digest
@@ -68,6 +75,8 @@ async def read(redis: Any) -> Found:
         elif key.startswith(index_key("")):
             for name, _ in row:
                 found.indexes[name.decode()].add(key.removeprefix(index_key("")))
+        elif key == COUNTERS:
+            continue
         elif key.startswith(CLAIM):
             record_id, fingerprint, _ = row.decode().split(" ")
             found.claims[record_id].add((key.rpartition(":")[2], fingerprint))
