@@ -43,6 +43,7 @@ COMPARED = {
     "open-and-decide cycles, 20 open": "at least 0.9x",
     "webhooks delivered by one notifier": "at least 2.0x",
     "webhooks to receivers of 50 ms, 2 notifiers": "at least 1.8x",
+    "messages posted to Slack by one notifier": "at least 1.0x",
     "mails delivered by one notifier": "at least 3.0x",
     "actions evaluated by one evaluator": "at least 1.0x",
 }

@@ -258,11 +258,15 @@ class Plan(_Look):
         if not paper.owes(Service.NOTIFIER):
             return paper.settled(self.now)
         told = set(paper.told)
+        people_are_asked = False
         for service, event, _ in paper.owed:
             if service != Service.NOTIFIER:
                 continue
             if event in ("approval.requested", "approval.answered"):
-                told |= {(event, state.version, "email", member) for member in MEMBERS}
+                # For several reasons at once, people get one message, for the first of them.
+                if not people_are_asked or (event, state.version, "email", MEMBERS[0]) in told:
+                    told |= {(event, state.version, "email", member) for member in MEMBERS}
+                people_are_asked = True
             elif state.setup.has_callback:
                 told.add((event, state.version, "callback", ""))
             if event.startswith("approval."):
