@@ -21,6 +21,7 @@ from deploy.readiness import WorkerPing, http_ok
 from deploy.supervisor import NAME, ProcessSpec, StartError, Supervisor, Timing, run_command
 from deploy.valkey import ValkeyServer, answers
 from safeguards.errors import ConfigurationError
+from safeguards_runtime.channels import load_channels
 from safeguards_runtime.rules import load_rules
 from safeguards_runtime.settings import PREFIX, Settings, load_settings
 from safeguards_runtime.topology import Queue, Service
@@ -103,6 +104,8 @@ def prepare(settings: Settings) -> Stack:
             the policies ask and that nobody belongs to.
     """
     load_rules(settings)  # a mistake in it is said before anything is started
+    if "channels_file" in settings.model_fields_set:
+        load_channels(settings.channels_file, allow_private=True)
     folder = DataFolder(settings.data_dir)
     lock = folder.hold()
     _check_ports(settings)

@@ -1,17 +1,13 @@
 """The notifier's Celery application: `celery -A services.notifier.app worker -Q <queues>`."""
 
-import structlog
-
 from safeguards.notifications.fenced_http import FencedHttp
 from safeguards_runtime.channels import ChannelLoader
 from safeguards_runtime.reloading import Reloaded
-from safeguards_runtime.rules import rules_in_force, unknown_channels
+from safeguards_runtime.rules import rules_in_force
 from safeguards_runtime.topology import Service, Task
 from safeguards_runtime.worker import Worker
 from services.notifier.planner import Planner
 from services.notifier.sending import Pace, Sender
-
-log = structlog.get_logger(__name__)
 
 worker = Worker(Service.NOTIFIER)
 app = worker.app
@@ -24,8 +20,6 @@ channels = Reloaded(
 )
 rules = rules_in_force(settings)
 planner = Planner(worker.store, worker.hints, channels, rules)
-for place in unknown_channels(rules.current, channels.current):
-    log.warning("there is no such channel", place=place)
 sender = Sender(
     store=worker.store,
     channels=channels,

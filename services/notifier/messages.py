@@ -102,7 +102,7 @@ def digest(leader: Delivery, messages: Sequence[Message], list_url: str | None) 
         entries=tuple(ordered[:ENTRIES_LIMIT]),
         left_out=max(0, count - ENTRIES_LIMIT),
         data={"deliveries": count},
-        created_at=min(message.created_at for message in messages),
+        created_at=max(message.created_at for message in messages),
     )
 
 
@@ -209,6 +209,7 @@ def _outcome(delivery: Delivery, source: Action | Approval) -> Message:
         event=delivery.event,
         created_at=outcome.decided_at,
         subject=f"{_ENDED[outcome.status]}: {title}",
+        severity=source.severity if isinstance(source, Approval) else AlertSeverity.INFO,
         facts=(("Decided by", _decider(outcome)), *_changes(source, outcome), *_facts(source)),
         reasons=(),
         agent_words="",

@@ -14,7 +14,7 @@ from safeguards_runtime.messaging import HintSender
 from safeguards_runtime.records import Action, Approval, Change, Delivery, Record
 from safeguards_runtime.records.delivery import DeliveryStatus
 from safeguards_runtime.reloading import InForce
-from safeguards_runtime.rules import Rules
+from safeguards_runtime.rules import Rules, unknown_channels
 from safeguards_runtime.store import Store
 from safeguards_runtime.store.store import MAX_CONFLICTS
 from safeguards_runtime.topology import Service, sends
@@ -48,6 +48,7 @@ class Planner:
         self._hints = hints
         self._channels = channels
         self._rules = rules
+        self._looked_at: tuple[Rules, Mapping[str, Channel]] | None = None
 
     async def plan(self, ids: Sequence[str]) -> None:
         """Plan what actions, approvals and deliveries need told, and hint what is due."""
@@ -141,7 +142,16 @@ class Planner:
         _, records = await self._store.load(ids)
         return [record for record in records if isinstance(record, Delivery)]
 
+    def _warn_of_unknown_channels(self) -> None:
+        """Say once, of each version in force, which channels are named that there are not."""
+        rules, channels = self._rules.current, self._channels.current
+        if self._looked_at is None or not _same(self._looked_at, (rules, channels)):
+            self._looked_at = (rules, channels)
+            for place in unknown_channels(rules, channels):
+                log.warning("there is no such channel", place=place)
+
     def _world(self, now: datetime, siblings: Sequence[Delivery] = ()) -> World:
+        self._warn_of_unknown_channels()
         routes = {
             name: Route(
                 name=name,
@@ -154,6 +164,11 @@ class Planner:
             for name, channel in self._channels.current.items()
         }
         return World(routes, self._rules.current.directory, now, siblings)
+
+
+def _same(before: Sequence[object], after: Sequence[object]) -> bool:
+    """Tell whether nothing has been read anew."""
+    return all(old is new for old, new in zip(before, after, strict=True))
 
 
 def _is_entangled(record: Record) -> bool:

@@ -48,7 +48,8 @@ def plan(record: Action | Approval, world: World) -> tuple[Change, ...] | None:
         return None
     made = _made(record, events, world)
     asks = bool(ASKING & set(events))
-    reaches = any(map(_may_reach, (*(p.delivery for p in made), *world.siblings)))
+    asking = (*(p.delivery for p in made), *world.siblings)
+    reaches = any(_may_reach(one, record) for one in asking)
     if isinstance(record, Approval):
         own = waiting.told(record, events, len(made), world.now, reaches=reaches or not asks)
     else:
@@ -224,6 +225,8 @@ def _to_person(
 ) -> _Planned:
     address = assignment.reviewer.address_for(route.name, route.kind)
     made = _delivery(record, event, route, world, assignment, address, fallbacks)
+    if assignment.not_before is not None:
+        made = made.model_copy(update={"next_attempt_at": assignment.not_before})
     return _Planned(made, assignment.not_before)
 
 
@@ -324,12 +327,14 @@ def _callback(record: Action | Approval, event: str) -> Iterator[_Planned]:
 def _nobody_reached(source: Approval, world: World) -> bool:
     """Tell whether all that asks has been given up, and nothing more is about to ask."""
     asks_again = any(entry.event in ASKING for entry in source.owes(Service.NOTIFIER))
-    return not (asks_again or any(map(_may_reach, world.siblings)))
+    return not (asks_again or any(_may_reach(one, source) for one in world.siblings))
 
 
-def _may_reach(asking: Delivery) -> bool:
-    """Tell whether a message asks somebody, and has been sent or may still be."""
+def _may_reach(asking: Delivery, source: Action | Approval) -> bool:
+    """Tell whether a message asks somebody, and has been sent or may still be in time."""
     is_over = asking.status in (DeliveryStatus.DEAD, DeliveryStatus.MOOT)
+    if asking.status is DeliveryStatus.PENDING and isinstance(source, Approval):
+        is_over = asking.next_attempt_at >= source.expires_at
     return asking.asks and asking.reads != "nobody" and not is_over
 
 
@@ -345,7 +350,10 @@ def _delivery(
     who = assignment.reviewer.id if assignment else ""
     absent = assignment.for_reviewer if assignment else None
     siblings = world.siblings if world else ()
-    before = [s for s in siblings if (s.channel, s.reviewer_id or "") == (route.name, who)]
+    before = sorted(
+        (s for s in siblings if (s.channel, s.reviewer_id or "") == (route.name, who)),
+        key=lambda sibling: not sibling.begins_thread,
+    )
     identifier = _id(record, event, route.name, who)
     return Delivery(
         id=identifier,

@@ -191,6 +191,8 @@ def _expanded(value: Any, where: str, environment: Mapping[str, str]) -> Any:
         return [_expanded(v, f"{where}.{i}", environment) for i, v in enumerate(value)]
     match = _VARIABLE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
+        if isinstance(value, str) and "${" in value:
+            raise ConfigurationError(f"{where}: ${{NAME}} stands for the whole value, not in one")
         return value
     if match[1] not in environment:
         raise ConfigurationError(f"{where}: the environment has no {match[1]}")

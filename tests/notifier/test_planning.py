@@ -731,3 +731,16 @@ def test_only_what_is_pending_may_still_be_decided() -> None:
     told.record = done(waiting.advance(told.approval, NOW), Approval)
     assert told.approval.status is ActionStatus.REJECTED
     assert names(told.plan()) == ["log", "log"]
+
+
+def test_a_message_that_waits_beyond_the_deadline_reaches_nobody() -> None:
+    """Quiet hours that end too late are as good as no message at all."""
+    directory = people(alex={"quiet_hours": "22:00-07:00"})
+    for deadline, reached in (
+        (MORNING - timedelta(seconds=1), False),
+        (MORNING + timedelta(hours=1), True),
+    ):
+        asking = approval("email").model_copy(update={"expires_at": deadline})
+        told = Told(asking, directory)
+        told.plan(NIGHT)
+        assert (told.approval.unreached_at is None) is reached

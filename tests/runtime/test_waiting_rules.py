@@ -30,7 +30,7 @@ from safeguards_runtime.records.events import (
 from safeguards_runtime.records.rota import ALWAYS, Rota
 from safeguards_runtime.reviewers import Directory
 from safeguards_runtime.topology import Service
-from tests.runtime.samples import NOW, TERMS, at, done, respond, responded
+from tests.runtime.samples import NOW, TERMS, asked, at, done, respond, responded
 
 MANAGERS = Escalation(after_seconds=60, groups=("managers",))
 DIRECTORS = Escalation(after_seconds=120, groups=("directors",))
@@ -519,3 +519,15 @@ def test_terms_without_more_are_those_of_before() -> None:
         '{"groups":["g"],"channels":[],"timeout_seconds":9,"on_timeout":"reject","editable":[]}'
     )
     assert (old.order, old.escalation, old.working_hours) == ("all", (), False)
+
+
+@pytest.mark.parametrize("is_reached", [True, False])
+def test_silence_is_no_consent_of_those_who_were_never_reached(is_reached: bool) -> None:
+    """A policy may take silence for a yes, but only of somebody who was asked."""
+    terms = TERMS.model_copy(update={"on_timeout": "approve", "on_unreachable": "wait"})
+    open_ = asked(terms=terms)
+    if not is_reached:
+        open_ = done(rules.unreached(open_, at(1)), Approval)
+    ended = done(rules.advance(open_, open_.expires_at), Approval)
+    wanted = ActionStatus.APPROVED if is_reached else ActionStatus.TIMED_OUT
+    assert ended.status is wanted

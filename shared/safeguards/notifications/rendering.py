@@ -56,13 +56,16 @@ def reasons_title(message: Message) -> str:
     return _REASONS_TITLES.get(kind) or _REASONS_TITLES.get(happened, REASONS_TITLE)
 
 
-_OUR_LABELS = frozenset({"agent", "action", "answer by", "decided by", "in the stead of"})
+_OUR_LABELS = frozenset(
+    {"agent", "action", "answer by", "decided by", "in the stead of", "severity"}
+)
 
 
 def argument_label(name: str) -> str:
     """Return the name of an argument as a label that cannot pass for one of ours."""
     folded = unicodedata.normalize("NFKC", visible(name, single_line=True)).casefold()
-    is_like_ours = " ".join(folded.split()).rstrip(" :.") in _OUR_LABELS
+    plain = " ".join(folded.split()).rstrip(" :.")
+    is_like_ours = plain in _OUR_LABELS or plain.endswith((" (changed)", " (argument)"))
     return f"{name} (argument)" if is_like_ours else name
 
 

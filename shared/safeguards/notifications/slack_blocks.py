@@ -172,7 +172,8 @@ def _entries(message: Message, scale: _Scale, interactive: bool, channel: str) -
         yield SectionBlock(text=plain(text, limit), accessory=button[0] if button else None)
     left_out = message.left_out + max(0, len(message.entries) - scale.entries)
     if message.entries and left_out:
-        yield context(f"… and {left_out} more")
+        more = "; each comes up here when one above is decided" if interactive else ""
+        yield context(f"… and {left_out} more{more}")
 
 
 def _is_whole(message: Message, scale: _Scale) -> bool:

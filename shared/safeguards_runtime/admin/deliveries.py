@@ -12,7 +12,15 @@ import typer
 from safeguards.errors import SafeguardsError
 from safeguards.identifiers import is_id
 from safeguards_runtime.admin.console import LISTED, AsJson, checked, print_rows, with_store
-from safeguards_runtime.records import Approval, Change, Delivery, Endpoint, delivery, endpoint
+from safeguards_runtime.records import (
+    Approval,
+    Change,
+    Delivery,
+    Endpoint,
+    Record,
+    delivery,
+    endpoint,
+)
 from safeguards_runtime.records.approval import UNREACHED_INDEX
 from safeguards_runtime.records.delivery import CALLBACK, DeliveryStatus
 from safeguards_runtime.store import Store
@@ -90,12 +98,18 @@ def replay_deliveries(
     async def work(store: Store) -> Sequence[str]:
         if all_:
             return await _replay_all(store, channel)
-        for delivery_id in delivery_ids or ():
-            await store.apply(checked(delivery_id, "dlv"), Delivery, _replaying)
-        return delivery_ids or ()
+        wanted = [checked(delivery_id, "dlv") for delivery_id in delivery_ids or ()]
+        _, found = await store.load(wanted)
+        for delivery_id, record in zip(wanted, found, strict=True):
+            _replayable(delivery_id, record)  # all of them, before the first is sent
+        for delivery_id in wanted:
+            await store.apply(delivery_id, Delivery, _replaying)
+        return wanted
 
     sent = with_store(work)
-    typer.echo(f"{sent[0] if len(sent) == 1 else f'{len(sent)} deliveries'} sent once more")
+    if not sent:
+        raise SafeguardsError("there are no such deliveries that were given up")
+    typer.echo(f"{sent[0] if len(sent) == 1 else f'{len(sent)} deliveries'}: to be sent once more")
 
 
 async def _replay_all(store: Store, channel: str) -> list[str]:
@@ -113,13 +127,23 @@ async def _replay_all(store: Store, channel: str) -> list[str]:
     return replayed
 
 
-def _replaying(record: Delivery | None, now: datetime) -> Change:
-    if record is None:
-        raise SafeguardsError("there is no such delivery")
-    change = delivery.replay(record, now, "operator")
-    if change is None:
-        raise SafeguardsError(f"{record.id} was not given up: it is {record.status}")
-    return change
+def _replayable(delivery_id: str, record: Record | None) -> Delivery:
+    """Return a delivery that was given up.
+
+    Raises:
+        SafeguardsError: saying which it is that is none.
+    """
+    if not isinstance(record, Delivery):
+        raise SafeguardsError(f"there is no delivery {delivery_id}: nothing was sent")
+    if record.status is not DeliveryStatus.DEAD:
+        raise SafeguardsError(
+            f"{delivery_id} was not given up: it is {record.status}. Nothing was sent"
+        )
+    return record
+
+
+def _replaying(record: Delivery | None, now: datetime) -> Change | None:
+    return delivery.replay(record, now, "operator") if record else None
 
 
 @channels.command("list")

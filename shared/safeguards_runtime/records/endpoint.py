@@ -148,6 +148,7 @@ def _up(endpoint: Endpoint, now: datetime, event: str, actor: str) -> Change:
         "failures": 0,
         "openings": 0,
         "down_until": None,
+        "error": "",
         "changed_at": now,
     }
     return Change(endpoint, endpoint.model_copy(update=update), event, actor, now)

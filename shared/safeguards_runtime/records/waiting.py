@@ -99,7 +99,8 @@ def time_out(approval: Approval, now: datetime) -> Change | None:
     if approval.status.is_final or now < approval.expires_at:
         return None
     actor = Service.TRACKER.value
-    if approval.terms.on_timeout == "approve":
+    # Silence is consent only where somebody could have spoken.
+    if approval.terms.on_timeout == "approve" and approval.unreached_at is None:
         ended = resolved(approval, ActionStatus.APPROVED, now, "nobody", "nobody objected in time")
     else:
         ended = resolved(approval, ActionStatus.TIMED_OUT, now, "nobody", "")
