@@ -133,9 +133,16 @@ async def _visit(gateway: Parts, token: str, delivery: Delivery | None) -> _Visi
         return None
     reviewer = gateway.directory.get(delivery.reviewer_id or "")
     approval = await gateway.store.get(delivery.source_id, Approval)
-    if reviewer is None or approval is None:
+    if reviewer is None or approval is None or not _may_read(gateway, reviewer, approval):
         return None
     return _Visit(approval, reviewer, delivery, token_hash(token))
+
+
+def _may_read(gateway: Parts, reviewer: Reviewer, approval: Approval) -> bool:
+    """Tell whether a reviewer belongs to those who may answer, by now: people come and go."""
+    wards = gateway.directory.mandates(reviewer, datetime.now(UTC))
+    groups = reviewer.groups.union(*(ward.groups for ward in wards))
+    return bool(groups & set(approval.groups)) and not reviewer.is_among(approval.askers)
 
 
 async def _list(gateway: Parts, request: Request, token: str, leader: Delivery) -> Response:
@@ -151,7 +158,7 @@ async def _list(gateway: Parts, request: Request, token: str, leader: Delivery) 
     rows = [
         (f"/review/{token}/{member.id}", asked)
         for member, asked in zip(members, sources, strict=True)
-        if isinstance(asked, Approval)
+        if isinstance(asked, Approval) and _may_read(gateway, reviewer, asked)
     ]
     rows.sort(key=lambda row: (row[1].status.is_final, -row[1].severity.rank, row[1].expires_at))
     waiting = sum(1 for _, asked in rows if not asked.status.is_final)

@@ -124,7 +124,10 @@ def request(
     if refusal is not None and asked.outcome is None:
         tail = [slack_blocks.section(visible(refusal, limit=1_000))]
     shown, is_whole = _fitting(_content(asked, zone, names), len(tail) + 1)
-    if is_whole:
+    # Long values stand in parts; their names and the reasons must stand there as they are.
+    named = [visible(argument_label(name), single_line=True) for name in asked.context]
+    named += [f"• {visible(reason, single_line=True)}" for reason in asked.reasons]
+    if is_whole and slack_blocks.holds(shown, named):
         binding = _bound(asked, channel)
         return _view("Request", shown + tail, Form.REVIEW if can_answer else None, binding)
     # Nobody is to approve by this form what it does not show.

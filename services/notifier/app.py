@@ -58,6 +58,13 @@ def send_webhook(ids: list[str]) -> None:
     worker.run(sender.send("webhook", ids))
 
 
+@app.task(name=Task.SEND_CALLBACK.value)
+def send_callback(ids: list[str]) -> None:
+    """Post these deliveries to agents' own addresses. Nobody waits for those: agents choose them,
+    and must not keep the worker from other people's messages."""
+    worker.start(sender.send("callback", ids))
+
+
 @app.task(name=Task.SEND_OTHER.value)
 def send_other(ids: list[str]) -> None:
     """Send these deliveries to the log, or through channels of one's own."""

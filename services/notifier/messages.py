@@ -29,6 +29,8 @@ from services.notifier.planning import is_moot
 VALUE_LIMIT = 1000
 """How many characters of one argument a message shows; the page behind its link shows all."""
 
+TITLE_LIMIT = 150
+
 ENTRIES_LIMIT = 20
 """How many requests a digest names; the page behind its link lists all."""
 
@@ -124,7 +126,7 @@ def _request(
     delivery: Delivery, asked: Approval, reader: Reader, review_url: str | None
 ) -> Message:
     deadline = _moment(asked.expires_at, reader.zone)
-    title = visible(asked.title, single_line=True, limit=150)
+    title = visible(asked.title, single_line=True, limit=TITLE_LIMIT)
     lead = _LEADS.get(delivery.event, "Nobody could be reached")
     facts = [*_facts(asked), ("Answer by", deadline)]
     if reader.absent:
@@ -135,7 +137,7 @@ def _request(
         asked.version,
         asked.digest,
         editable=bool(asked.editable_fields()),
-        is_whole=all(len(_text(value)) <= VALUE_LIMIT for value in asked.context.values()),
+        is_whole=_is_whole(asked),
     )
     return Message(
         id=delivery.id,
@@ -149,6 +151,17 @@ def _request(
         link=Link("Review and answer", review_url) if review_url else None,
         footer=_footer(asked, reader, is_open=is_open),
         answerable=answerable if is_open and delivery.event != UNREACHABLE else None,
+    )
+
+
+def _is_whole(asked: Approval) -> bool:
+    """Tell whether a message holds all of the request: no title or value is shortened, and of the
+    conversation there is no more than the one answer that it shows."""
+    answered = [question for question in asked.questions if question.answer]
+    return (
+        len(visible(asked.title, single_line=True)) <= TITLE_LIMIT
+        and len(answered) <= 1
+        and all(len(_text(value)) <= VALUE_LIMIT for value in asked.context.values())
     )
 
 

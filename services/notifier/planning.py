@@ -320,7 +320,7 @@ def _to_others(record: Action | Approval, event: str, world: World) -> Iterator[
 
 def _callback(record: Action | Approval, event: str) -> Iterator[_Planned]:
     if record.callback_url:
-        route = Route(CALLBACK, "webhook", "place", "programs", False, AlertSeverity.INFO)
+        route = Route(CALLBACK, CALLBACK, "place", "programs", False, AlertSeverity.INFO)
         yield _Planned(_delivery(record, event, route, None, address=record.callback_url))
 
 

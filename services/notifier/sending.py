@@ -57,7 +57,7 @@ _TRANSIENT: Any = (RedisError, SafeguardsError)
 WRITING = Retry(ConstantBackoff(1), 8, supported_errors=_TRANSIENT)
 """How often it is tried to write how attempts ended: what cannot be written is sent again."""
 
-AT_ONCE = {"email": 8, "slack": 8, "webhook": 50, "other": 16}
+AT_ONCE = {"email": 8, "slack": 8, "webhook": 50, "callback": 50, "other": 16}
 """How many sends of a kind one task has in flight. All of them are done before an attempt is
 taken to have died (`delivery.SENDING_SECONDS`)."""
 
@@ -247,7 +247,8 @@ class Sender:
         except TransientDeliveryError as error:
             return _Result(error=str(error), retry_after_seconds=error.retry_after_seconds)
         except PermanentDeliveryError as error:
-            gone = isinstance(error, ReceiverGoneError)
+            # One address of a host is not the others.
+            gone = isinstance(error, ReceiverGoneError) and leader.channel != CALLBACK
             return _Result(error=str(error), permanent=True, is_gone=gone)
         except TimeoutError:
             return _Result(error=f"no answer within {SEND_SECONDS} s")

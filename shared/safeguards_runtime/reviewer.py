@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Collection
 from datetime import UTC, date, datetime, time
+from email.utils import parseaddr
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
@@ -94,8 +95,10 @@ class Reviewer(ConfigurationModel):
 
     def is_among(self, names: Collection[str]) -> bool:
         """Tell whether `names` hold this person, by id, name or mail address, in any spelling."""
-        own = {_folded(name) for name in (self.id, self.name, self.email) if name}
-        return any(_folded(name) in own for name in names)
+        slack_user = self.slack_user.rpartition("/")[2] if self.slack_user else None
+        known = (self.id, self.name, self.email, slack_user, *self.addresses.values())
+        own = {_folded(name) for name in known if name}
+        return any(_folded(way) in own for name in names for way in _ways(name) if way)
 
     def address_for(self, channel_name: str, kind: str) -> str | None:
         """Return where a channel reaches them, or None: what `addresses` has for the channel or
@@ -130,6 +133,14 @@ class Reviewer(ConfigurationModel):
             return False
         hours = self.working_hours
         return hours is None or hours.end_of_span(now, self.zone) is not None
+
+
+def _ways(name: str) -> tuple[str, ...]:
+    """Return what a name may stand for: `Ann <ann@example.com>`, `mailto:…` and `reviewer:ann`
+    name Ann as well."""
+    comment, address = parseaddr(name)
+    without_scheme = name.partition(":")[2] or name
+    return (name, comment, address, without_scheme, *parseaddr(without_scheme))
 
 
 def _folded(name: str) -> str:

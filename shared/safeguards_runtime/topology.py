@@ -27,6 +27,7 @@ class Queue(StrEnum):
     NOTIFY_EMAIL = "safeguards.notify.email"
     NOTIFY_SLACK = "safeguards.notify.slack"
     NOTIFY_WEBHOOK = "safeguards.notify.webhook"
+    NOTIFY_CALLBACK = "safeguards.notify.callback"
     NOTIFY_OTHER = "safeguards.notify.other"
 
 
@@ -39,6 +40,7 @@ class Task(StrEnum):
     SEND_EMAIL = "notifier.send_email"
     SEND_SLACK = "notifier.send_slack"
     SEND_WEBHOOK = "notifier.send_webhook"
+    SEND_CALLBACK = "notifier.send_callback"
     SEND_OTHER = "notifier.send_other"
 
 
@@ -49,6 +51,7 @@ QUEUE_OF: dict[Task, Queue] = {
     Task.SEND_EMAIL: Queue.NOTIFY_EMAIL,
     Task.SEND_SLACK: Queue.NOTIFY_SLACK,
     Task.SEND_WEBHOOK: Queue.NOTIFY_WEBHOOK,
+    Task.SEND_CALLBACK: Queue.NOTIFY_CALLBACK,
     Task.SEND_OTHER: Queue.NOTIFY_OTHER,
 }
 
@@ -63,6 +66,7 @@ _SENDS: dict[str, Task] = {
     "email": Task.SEND_EMAIL,
     "slack": Task.SEND_SLACK,
     "webhook": Task.SEND_WEBHOOK,
+    "callback": Task.SEND_CALLBACK,
 }
 
 

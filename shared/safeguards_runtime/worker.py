@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 from collections.abc import Coroutine
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import structlog
@@ -38,6 +39,9 @@ WATCHING = frozenset(
 )
 """The remote control commands that only look; the others are not accepted."""
 
+STARTED_AT_ONCE = 8
+"""How many tasks nobody waits for may be under way."""
+
 LEASE_AT_ONCE = 500
 """How many entries of the agenda one tick takes."""
 
@@ -58,6 +62,7 @@ class Worker:
         self.settings = settings or load_settings()
         configure_logging(self.settings, service.value)
         self.service = service
+        self._started: set[Future[None]] = set()
         self.app: Celery = make_app(self.settings)
         self.hints = HintSender(publisher(self.app))
         self.store = Store(
@@ -76,6 +81,15 @@ class Worker:
         """Run `work` on the loop and wait for it, in a thread of the pool. Each of its calls to the
         store and to receivers has a time-out of its own."""
         return background_loop.run(work)
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Start `work` on the loop and do not wait for it, so that no thread of the pool is held
+        up. If too much is under way it is dropped: it was a hint, and the agenda repeats it."""
+        self._started = {future for future in self._started if not future.done()}
+        if len(self._started) >= STARTED_AT_ONCE:
+            work.close()
+            return
+        self._started.add(background_loop.submit(_logged(work)))
 
     def set_aside(self, queue: str, item: bytes, reason: str) -> None:
         """Keep a message that is none of ours for an operator. Blocks until it is on disk."""
@@ -122,6 +136,13 @@ class Worker:
             except (RedisError, OSError, TimeoutError) as error:
                 log.warning("the store does not answer", error=str(error))
                 await asyncio.sleep(1)
+
+
+async def _logged(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await work
+    except Exception:
+        log.exception("a task failed that nobody waits for")
 
 
 def _clock_of(worker: Worker) -> type[bootsteps.StartStopStep]:

@@ -38,8 +38,7 @@ MAX_RESPONSE_BYTES = 16 * 1024
 MAX_RETRY_AFTER_SECONDS = 24 * 3600.0
 """The longest wait that a receiver can ask for."""
 
-# Of their own: a slow name server must not hold up what else runs in threads.
-_LOOK_UPS = ThreadPoolExecutor(16, thread_name_prefix="safeguards-look-up")
+_LOOK_UPS_AT_ONCE = 16
 
 _CONNECTIONS = 100
 _KEEP_ALIVE_SECONDS = 60.0
@@ -85,6 +84,10 @@ class FencedHttp:
     def __init__(self, *, allow_private: bool = False, timeout_seconds: float = 15.0) -> None:
         self._allow_private = allow_private
         self._timeout_seconds = timeout_seconds
+        # Of its own: whoever's name server is slow holds up nobody else.
+        self._look_ups = ThreadPoolExecutor(
+            _LOOK_UPS_AT_ONCE, thread_name_prefix="safeguards-look-up"
+        )
         self._sessions = PerLoop(self._new_session, _close_session)
 
     async def post(self, url: str, body: bytes, headers: dict[str, str]) -> Response:
@@ -145,7 +148,7 @@ class FencedHttp:
 
         connector = aiohttp.TCPConnector(
             limit=_CONNECTIONS,
-            resolver=_checking_resolver(self._allow_private),
+            resolver=_checking_resolver(self._allow_private, self._look_ups),
             keepalive_timeout=_KEEP_ALIVE_SECONDS,
         )
         return aiohttp.ClientSession(
@@ -211,7 +214,7 @@ async def _close_session(session: aiohttp.ClientSession) -> None:
     await session.close()
 
 
-def _checking_resolver(allow_private: bool) -> AbstractResolver:
+def _checking_resolver(allow_private: bool, look_ups: ThreadPoolExecutor) -> AbstractResolver:
     import ssrfguard
     from aiohttp.abc import AbstractResolver, ResolveResult
 
@@ -224,7 +227,7 @@ def _checking_resolver(allow_private: bool) -> AbstractResolver:
             target = ssrfguard.Target("https", host, port, host)
             policy = address_policy(allow_private)
             look_up = partial(ssrfguard.resolve, target, policy=policy)
-            answers = await asyncio.get_running_loop().run_in_executor(_LOOK_UPS, look_up)
+            answers = await asyncio.get_running_loop().run_in_executor(look_ups, look_up)
             return [
                 ResolveResult(
                     hostname=host,

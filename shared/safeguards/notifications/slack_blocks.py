@@ -6,7 +6,7 @@ Text that may be an agent's is `plain_text`, in which Slack makes no mentions, l
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -117,7 +117,26 @@ def blocks_of(message: Message, *, interactive: bool = False, channel: str = "")
 
 
 def _blocks(message: Message, scale: _Scale, interactive: bool, channel: str) -> Iterator[Block]:
-    from slack_sdk.models.blocks import ActionsBlock, HeaderBlock
+    from slack_sdk.models.blocks import ActionsBlock
+
+    shown = list(_shown(message, scale, interactive, channel))
+    yield from shown
+    answerable = message.answerable if interactive else None
+    if scale != _SCALES[0]:
+        more = " Review shows all of it." if answerable else ""
+        yield context(f"Shortened to fit into Slack.{more}")
+    is_whole = _is_whole(message, shown)
+    buttons = _buttons(answerable, channel, is_whole=is_whole) if answerable else []
+    if message.link:
+        buttons += _link(message.link, None if buttons else "primary")
+    if buttons:
+        yield ActionsBlock(elements=[*buttons])
+    if message.footer:
+        yield context(visible(message.footer, single_line=True, limit=FIELD_LIMIT), scale.value)
+
+
+def _shown(message: Message, scale: _Scale, interactive: bool, channel: str) -> Iterator[Block]:
+    from slack_sdk.models.blocks import HeaderBlock
 
     subject = rendering.subject(message, TEXT_LIMIT)
     yield HeaderBlock(text=plain(subject, HEADER_LIMIT))
@@ -133,18 +152,6 @@ def _blocks(message: Message, scale: _Scale, interactive: bool, channel: str) ->
         words = rendering.quoted(visible(message.agent_words, limit=TEXT_LIMIT), "│ ")
         yield section(words, scale.value * 3)
     yield from _entries(message, scale, interactive, channel)
-    answerable = message.answerable if interactive else None
-    if scale != _SCALES[0]:
-        more = " Review shows all of it." if answerable else ""
-        yield context(f"Shortened to fit into Slack.{more}")
-    is_whole = scale == _SCALES[0] and _is_whole(message, scale)
-    buttons = _buttons(answerable, channel, is_whole=is_whole) if answerable else []
-    if message.link:
-        buttons += _link(message.link, None if buttons else "primary")
-    if buttons:
-        yield ActionsBlock(elements=[*buttons])
-    if message.footer:
-        yield context(visible(message.footer, single_line=True, limit=FIELD_LIMIT), scale.value)
 
 
 def _facts(message: Message, scale: _Scale) -> list[tuple[str, str]]:
@@ -176,17 +183,34 @@ def _entries(message: Message, scale: _Scale, interactive: bool, channel: str) -
         yield context(f"… and {left_out} more{more}")
 
 
-def _is_whole(message: Message, scale: _Scale) -> bool:
-    """Tell whether all of what would run is shown: only then it can be approved on the spot."""
-    values = [visible(value) for _, value in message.facts]
-    answerable = message.answerable
-    return (
-        answerable is not None
-        and answerable.is_whole
-        and len(values) <= scale.facts
-        and all(measured(value) <= scale.value for value in values)
-        and measured(visible(message.agent_words)) <= scale.value * 3
-    )
+def _is_whole(message: Message, shown: Sequence[Block]) -> bool:
+    """Tell whether all of what would run, and all that is said of it, stands in the blocks as it
+    is: only then it can be approved on the spot."""
+    if message.answerable is None or not message.answerable.is_whole:
+        return False
+    wanted = [labelled(visible(label, single_line=True), visible(v)) for label, v in message.facts]
+    wanted += [f"• {visible(reason, single_line=True)}" for reason in message.reasons]
+    wanted += [visible(message.subject, single_line=True)]
+    wanted += [rendering.quoted(visible(message.agent_words), "│ ")]
+    return holds(shown, wanted)
+
+
+def holds(blocks: Sequence[Block], wanted: Iterable[str]) -> bool:
+    """Tell whether every one of the texts stands in the blocks, unshortened."""
+    texts = "\n".join(_texts([block.to_dict() for block in blocks]))
+    return all(text in texts for text in wanted)
+
+
+def _texts(part: Any) -> Iterator[str]:
+    if isinstance(part, list):
+        for item in part:
+            yield from _texts(item)
+    elif isinstance(part, dict):
+        for name, value in part.items():
+            if name == "text" and isinstance(value, str):
+                yield value
+            else:
+                yield from _texts(value)
 
 
 def _buttons(answerable: Answerable, channel: str, *, is_whole: bool) -> list[ButtonElement]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 import typer
 
@@ -22,7 +21,7 @@ from safeguards_runtime.records import (
     endpoint,
 )
 from safeguards_runtime.records.approval import UNREACHED_INDEX
-from safeguards_runtime.records.delivery import CALLBACK, DeliveryStatus
+from safeguards_runtime.records.delivery import DeliveryStatus
 from safeguards_runtime.store import Store
 
 deliveries = typer.Typer(help="Deliveries, such as those that were given up.", no_args_is_help=True)
@@ -155,7 +154,7 @@ def list_channels(as_json: AsJson = False) -> None:
         return [
             {
                 "channel_id": record.id,
-                "channel": _shown(record),
+                "channel": record.name,
                 "status": record.status.value,
                 "failures": record.failures,
                 "down_until": record.down_until.isoformat() if record.down_until else None,
@@ -166,12 +165,6 @@ def list_channels(as_json: AsJson = False) -> None:
         ]
 
     print_rows(with_store(work), as_json)
-
-
-def _shown(record: Endpoint) -> str:
-    """Return its name; of an agent's own address only the host, since the rest may be a secret."""
-    prefix, _, address = record.name.partition(":")
-    return f"{prefix}:{urlsplit(address).hostname}" if prefix == CALLBACK else record.name
 
 
 @channels.command("enable")

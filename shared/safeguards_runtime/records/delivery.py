@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, ClassVar, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict
 
@@ -154,8 +155,11 @@ class Delivery(Record):
 
     @property
     def endpoint(self) -> str:
-        """The name of the endpoint that it goes to."""
-        return f"{self.channel}:{self.address}" if self.channel == CALLBACK else self.channel
+        """The name of the endpoint that it goes to: the channel, or the host of a callback."""
+        if self.channel != CALLBACK:
+            return self.channel
+        # Of one agent: what another one's callbacks run into is nothing to it.
+        return f"{CALLBACK}:{self.agent_id}:{urlsplit(self.address or '').netloc}"
 
     def timers(self) -> Mapping[Service, datetime]:
         """Return when the next attempt is due, or the running one is taken to have died."""
@@ -409,7 +413,8 @@ def _ended(delivery: Delivery, attempt: int, now: datetime, error: str | None) -
 
 
 def _backoffs(delivery: Delivery) -> tuple[int, ...]:
-    return WEBHOOK_BACKOFF_SECONDS if delivery.kind == "webhook" else BACKOFF_SECONDS
+    is_webhook = delivery.kind in ("webhook", CALLBACK)
+    return WEBHOOK_BACKOFF_SECONDS if is_webhook else BACKOFF_SECONDS
 
 
 def _backoff(delivery: Delivery, attempt: int) -> float:

@@ -44,7 +44,7 @@ class Endpoint(Record):
     services: ClassVar = ()
 
     name: str
-    """The channel's name; `callback:` and the address for an agent's own."""
+    """The channel's name; `callback:`, the agent and the host for an agent's own."""
 
     status: EndpointStatus = EndpointStatus.UP
     failures: int = 0
