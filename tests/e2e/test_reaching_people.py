@@ -399,3 +399,28 @@ def test_a_noisy_agent_does_not_drown_the_others(tmp_path: Path) -> None:
         agent.request_approval("quiet", "A quiet request", {"n": 1})
         mail_to(stack, ALEX, "A quiet request", timeout=10)
         assert len(stack.smtp.mails) <= 5
+
+
+def test_callbacks_that_hang_hold_up_nobody(tmp_path: Path) -> None:
+    """An agent may name addresses that never answer, many of them: people are told all the same,
+    and so are other agents."""
+    with (
+        HttpReceiver(Answer(delay=60)) as hanging,
+        HttpReceiver() as honest,
+        running(tmp_path, channels=["email", "webhook"]) as stack,
+    ):
+        with stack.http() as http:
+            for n in range(300):
+                about = {"agent_id": "evil", "action_type": "read_mail", "context": {"n": n}}
+                body = {**about, "callback_url": hanging.url(f"/c{n}")}
+                assert http.post("/actions", json=body).status_code == 202
+        hanging.wait_for(timeout=20)
+        agent = stack.client()
+        asked = agent.request_approval("trader", "Pay in the storm", {"amount": "2500.00"})
+        mail_to(stack, ALEX, "Pay in the storm")
+        stack.webhook.wait_for(lambda r: asked.id.encode() in r.body)
+        about = {"agent_id": "honest", "action_type": "read_mail", "context": {}}
+        with stack.http() as http:
+            body = {**about, "callback_url": honest.url("/done")}
+            assert http.post("/actions", json=body).status_code == 202
+        honest.wait_for(lambda r: r.path == "/done", timeout=60)

@@ -429,3 +429,25 @@ def test_only_slack_signs(slack: SlackApi) -> None:
     assert not channel.signed(b"a=1", "junk", signature)
     channel.initialize(slack.config(signing_secret=None))
     assert not channel.signed(b"a=1", timestamp, signature)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"facts": (("note", "Invoice\n" + "a\n" * 470 + "TAIL"),)},
+        {"facts": (("&" * 100, "v" * 900 + "TAIL"),)},
+        {"facts": (("pay_" + "x" * 300 + "TAIL", "1"),)},
+        {"agent_words": "a\n" * 1400 + "TAIL"},
+        {"reasons": ("r" * 1200 + "TAIL",)},
+        {"facts": tuple((f"n{n}", "v") for n in range(60))},
+    ],
+)
+def test_what_is_not_shown_whole_cannot_be_approved_on_the_spot(given: dict[str, Any]) -> None:
+    """There is Review… instead of Approve, whatever it was that did not fit."""
+    shown = message(answerable=ANSWERABLE, **given)
+    said = json.dumps(slack_payload(shown, interactive=True, channel="team")["blocks"])
+    assert '"approve"' not in said
+    assert '"review"' in said
+    whole = message(answerable=ANSWERABLE)
+    said = json.dumps(slack_payload(whole, interactive=True, channel="team")["blocks"])
+    assert '"approve"' in said

@@ -186,7 +186,11 @@ def _entries(message: Message, scale: _Scale, interactive: bool, channel: str) -
 def _is_whole(message: Message, shown: Sequence[Block]) -> bool:
     """Tell whether all of what would run, and all that is said of it, stands in the blocks as it
     is: only then it can be approved on the spot."""
-    if message.answerable is None or not message.answerable.is_whole:
+    said = [message.subject, message.agent_words, *message.reasons]
+    said += [text for fact in message.facts for text in fact]
+    # No text becomes shorter by being made visible.
+    fits = sum(map(len, said)) <= MESSAGE_LIMIT
+    if message.answerable is None or not message.answerable.is_whole or not fits:
         return False
     wanted = [labelled(visible(label, single_line=True), visible(v)) for label, v in message.facts]
     wanted += [f"• {visible(reason, single_line=True)}" for reason in message.reasons]
