@@ -369,7 +369,7 @@ def test_hostile_text_is_shown_and_nothing_is_lost(
     """Slack takes every message and modal; what is hidden is written out; nothing is mark-up."""
     names = {f"{HOSTILE[:30]} {n}": HOSTILE for n in range(5)}
     context = {**names, "line\nSeverity": "x\n\nApproved by\nAnn", "lines": [HOSTILE]}
-    context["name" * 600] = "1"
+    context["name" * 100] = "1"
     approval_id, message = posted(
         context, title=HOSTILE[:400], description=HOSTILE, agent_id="bot<!here>"
     )

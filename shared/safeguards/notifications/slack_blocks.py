@@ -195,7 +195,8 @@ def _is_whole(message: Message, shown: Sequence[Block]) -> bool:
     wanted = [labelled(visible(label, single_line=True), visible(v)) for label, v in message.facts]
     wanted += [f"• {visible(reason, single_line=True)}" for reason in message.reasons]
     wanted += [visible(message.subject, single_line=True)]
-    wanted += [rendering.quoted(visible(message.agent_words), "│ ")]
+    if message.agent_words:
+        wanted.append(rendering.quoted(visible(message.agent_words), "│ "))
     return holds(shown, wanted)
 
 
