@@ -258,6 +258,8 @@ def _planned(
             due.add("approval.requested")
     for event in due:
         wanted = _recipients(record, event)
+        if event in DROPPED and event in _said_along(record, snapshot):
+            wanted = Counter({to: n for to, n in wanted.items() if to[0] != "email"})
         found = planned.get((record.id, event), Counter())
         if event == "approval.resolved":
             mailed = {to: n for to, n in found.items() if to[0] == "email"}
@@ -265,6 +267,18 @@ def _planned(
             yield from _outcome_mailed(record, mailed, snapshot)
         if found != wanted:
             yield f"{record.id} {event}: planned for {dict(found)}, due for {dict(wanted)}"
+
+
+def _said_along(record: Action | Approval, snapshot: Snapshot) -> set[str]:
+    """Return what people were told only along with something else: asked for several reasons at
+    once, they get one message, for the first of them."""
+    along: set[str] = set()
+    first: set[str] = set()
+    for line in snapshot.histories[record.id].values():
+        asking = [event for event in line.detail.get("events", ()) if event in DROPPED]
+        first.update(asking[:1])
+        along.update(asking[1:])
+    return along - first
 
 
 def _outcome_mailed(
