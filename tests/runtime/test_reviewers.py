@@ -202,3 +202,19 @@ def test_who_is_away_is_back_when_the_day_begins_where_they_are(
 def test_the_shipped_file_has_one_reviewer() -> None:
     people = load_directory(Path("deploy/reviewers.yaml"))
     assert [(r.id, r.is_reachable) for r in people.reviewers] == [("alex", True)]
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        *("alex", "ALEX@example.com", "alex+x@EXAMPLE.com", "Alex <alex@example.com>"),
+        *("mailto:alex@example.com", "U0ALEX", "reviewer:alex", "alex@example.com (Alex)"),
+    ],
+)
+def test_whoever_asks_is_known_in_every_way_they_are_written(spelling: str) -> None:
+    """An asker who may not answer is not let through by another way to write them."""
+    about = {"id": "alex", "name": "Alex", "email": "alex@example.com", "slack_user": "U0ALEX"}
+    alex = Reviewer.model_validate({**about, "groups": ["reviewers"]})
+    sam = Reviewer.model_validate({"id": "sam", "name": "Sam", "groups": ["reviewers"]})
+    assert alex.is_among([spelling])
+    assert not sam.is_among([spelling])
