@@ -126,3 +126,20 @@ def test_the_evaluator_judges_by_the_new_policies(changing: Stack) -> None:
     limits["*"] = "5000.00"
     path.write_text(yaml.safe_dump(policies))
     eventually(lambda: verdict() == "allow", "2500.00 is not too much", 10)
+
+
+def test_a_link_ends_with_the_right_to_answer(changing: Stack) -> None:
+    """Whoever leaves the groups sees no more of the request by the mail that they once got."""
+    file_of(changing, "reviewers").write_text(with_reviewers())
+    changing.client().request_approval("trader", "Before Alex left", {"amount": "2500.00"})
+    mail = changing.smtp.wait_for(
+        lambda mail: "Before Alex left" in mail.subject and "alex@example.com" in mail.recipients
+    )
+    found = re.search(r"http://\S+/review/\S+", mail.text)
+    assert found
+    assert "Before Alex left" in httpx2.get(found[0]).text
+    moved = yaml.safe_load(with_reviewers())
+    moved["reviewers"][0]["groups"] = ["others"]
+    file_of(changing, "reviewers").write_text(yaml.safe_dump(moved))
+    eventually(lambda: httpx2.get(found[0]).status_code == 404, "the link has ended", 10)
+    assert "2500.00" not in httpx2.get(found[0]).text
