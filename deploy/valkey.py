@@ -38,6 +38,7 @@ _BROKER = {"appendonly": "no"}
 # Below the ports that systems give to outgoing connections (from 32768 on Linux, 49152 on macOS),
 # so that none takes a server's port while the server is being started again.
 _PORTS = range(20000, 32000)
+_given: set[int] = set()
 
 
 class ValkeyServer:
@@ -168,14 +169,18 @@ async def answers(url: str) -> bool:
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 on which nothing listens."""
-    for port in random.sample(_PORTS, 100):
+    """Return a TCP port of 127.0.0.1 on which nothing listens, another one each time."""
+    # Whoever seeds the common generator must not have it repeat ports.
+    for port in random.SystemRandom().sample(_PORTS, 100):
+        if port in _given:
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
+            _given.add(port)
             return port
     raise OSError(f"no free TCP port between {_PORTS.start} and {_PORTS.stop}")
 

@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
+from hypothesis import settings
 
 from deploy.valkey import ValkeyServer
 from tests.stack import Stack
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

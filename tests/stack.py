@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -12,6 +13,7 @@ import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -19,9 +21,14 @@ from typing import Any, Self
 
 import httpx2
 import yaml
+from argon2 import PasswordHasher
 
+from deploy.local import worker_argv
 from deploy.valkey import free_port
 from safeguards.client import Safeguards
+from safeguards_runtime.records import Account, Change, account
+from safeguards_runtime.store import Store
+from safeguards_runtime.topology import Service
 from tests.deploy.running import Running, eventually, is_alive
 from tests.receivers import HttpReceiver, SlackApi, SmtpServer, webhook_secret
 
@@ -68,6 +75,7 @@ class Stack:
         terms: further keys of how people are asked, such as `order`.
         more_approvals: further ways of asking people, each with the keys in which it differs from
             the first and for the type of action of its name.
+        more_rules: further `safeguards` and `policies` of the policies file.
         more_channels: further channels of the channels file, by name.
         reviewers: the reviewers file.
         module: what runs the stack.
@@ -82,6 +90,7 @@ class Stack:
         settings: dict[str, str] | None = None,
         terms: dict[str, Any] | None = None,
         more_approvals: dict[str, dict[str, Any]] | None = None,
+        more_rules: dict[str, Any] | None = None,
         more_channels: dict[str, Any] | None = None,
         reviewers: dict[str, Any] | None = None,
         module: str = "deploy.local",
@@ -98,13 +107,26 @@ class Stack:
         self._settings = {**UNGATHERED, **(settings or {})}
         self._terms = terms or {}
         self._more_approvals = more_approvals or {}
+        self._more_rules = more_rules or {}
         self._more_channels = more_channels or {}
         self._reviewers = reviewers or REVIEWERS
         self._clients: list[Safeguards] = []
+        self.passwords = {
+            reviewer["id"]: f"{reviewer['id']} opens the door"
+            for reviewer in self._reviewers["reviewers"]
+        }
+        """What each reviewer signs in to the console with, by their ids."""
 
     def __enter__(self) -> Self:
-        for receiver in (self.smtp, self.slack, self.slack_bot, self.webhook):
-            receiver.__enter__()
+        with contextlib.ExitStack() as begun:
+            for receiver in (self.smtp, self.slack, self.slack_bot, self.webhook):
+                begun.enter_context(receiver)
+            self._begin(begun)
+            # From here on it is ended by `__exit__`.
+            begun.pop_all()
+        return self
+
+    def _begin(self, begun: contextlib.ExitStack) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.api = f"{self.url}/api/v1"
@@ -121,18 +143,41 @@ class Stack:
             **self._settings,
         }
         self.start()
+        begun.push(self.running)
         names = [reviewer["id"] for reviewer in self._reviewers["reviewers"]]
         with ThreadPoolExecutor() as at_once:
+            # In a thread of its own: this one may have an event loop already.
+            passwords = at_once.submit(lambda: asyncio.run(self._set_passwords()))
             agent = at_once.submit(self.create_key, "--agent", "*")
             reviewers = at_once.map(partial(self.create_key, "--reviewer"), names)
+            passwords.result()
             self.agent_key = agent.result()
             self.reviewer_keys = dict(zip(names, reviewers, strict=True))
-        return self
+
+    async def _set_passwords(self) -> None:
+        """Write what `safeguards-admin reviewers set-password` would, without a process for each
+        and with hashes that cost little; the first sign-in makes a better one of it."""
+        hasher = PasswordHasher(time_cost=1, memory_cost=64)
+        store = Store(self.setting("SAFEGUARDS_STORE_URL"))
+        for name, password in self.passwords.items():
+            given = hasher.hash(password)
+
+            def rule(
+                standing: Account | None, now: datetime, name: str = name, given: str = given
+            ) -> Change:
+                return account.password_set(standing, name, given, now, actor="operator")
+
+            await store.apply(account.account_id(name), Account, rule)
+        await store.close()
 
     def start(self) -> None:
         """Start what `make run` starts, and wait until it says so."""
         self.running = Running(["-m", self._module], self.environment)
-        self.running.position("Safeguards is running")
+        try:
+            self.running.position("Safeguards is running")
+        except AssertionError:
+            self.running.__exit__(None, None, None)
+            raise
 
     def stop(self) -> int:
         """Stop it as Ctrl-C does; return the exit code."""
@@ -171,6 +216,8 @@ class Stack:
             policies["approvals"][name] = {**policies["approvals"]["default"], **keys}
             match = {"action_types": [name]}
             policies["policies"].append({"name": name, "match": match, "approval": name})
+        policies["safeguards"] |= self._more_rules.get("safeguards", {})
+        policies["policies"] += self._more_rules.get("policies", [])
         return policies
 
     def _channels_file(self) -> dict[str, Any]:
@@ -271,6 +318,13 @@ class Stack:
 
         eventually(is_there, f"{name} runs")
         return found[0]
+
+    def another(self, service: Service) -> Running:
+        """Return another worker of a service, beside the one of the stack; started by `with`."""
+        found = (self.folder / "data" / "stack.env").read_text()
+        settings = dict(re.findall(r"^(SAFEGUARDS_\w+)='(.*)'$", found, re.MULTILINE))
+        argv = [word for word in worker_argv(service)[1:] if word != "--quiet"]
+        return Running([*argv, "--hostname", "second@%h"], settings)
 
     def kill(self, name: str) -> None:
         """Kill a service as the machine would: SIGKILL. The supervisor starts it again."""

@@ -19,12 +19,13 @@ from safeguards.contracts import (
 )
 from safeguards.identifiers import is_id, new_id, twin_id
 from safeguards_runtime.records import Action, ApiKey, Approval, action, opening
-from services.gateway.feed import Entry, FeedTail, order
+from services.gateway.feed import Entry, FeedTail
 from services.gateway.idempotency import Claim, IdempotencyKey, create_once
-from services.gateway.keys import Agent, must_speak_for
+from services.gateway.keys import Agent, must_not_be_paused, must_speak_for
 from services.gateway.parts import Gateway, Parts
 from services.gateway.problems import Problem, not_found
 from services.gateway.strict_json import StrictRoute
+from services.gateway.tail import order
 from services.gateway.waiting import Wait
 
 router = APIRouter(prefix="/api/v1", tags=["agents"], route_class=StrictRoute)
@@ -104,9 +105,10 @@ async def request_approval(
     """Ask people directly, without evaluation. The approval is on disk when this returns."""
     key, now = caller.key, caller.now
     must_speak_for(key, submission.agent_id)
+    await must_not_be_paused(gateway.store, submission.agent_id)
     approval_id = new_id("apr")
     claim = await Claim.of(request, key, idempotency_key, approval_id)
-    terms = gateway.policies.terms_for(submission.agent_id, submission.action_type)
+    terms = gateway.book.terms_for(submission.agent_id, submission.action_type, submission.metadata)
     record, created = await create_once(
         gateway.store,
         Approval,

@@ -12,9 +12,8 @@ from types import FrameType
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from fastapi import FastAPI, Request, Response
-from fastapi.responses import HTMLResponse, PlainTextResponse
-from fastapi.staticfiles import StaticFiles
+from fastapi import FastAPI, Response
+from fastapi.responses import PlainTextResponse
 from fastapi.templating import Jinja2Templates
 from itsdangerous import URLSafeTimedSerializer
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -24,6 +23,7 @@ from safeguards.canonical import MAX_BYTES
 from safeguards.text import visible
 from safeguards_runtime.channels import Channel, ChannelLoader
 from safeguards_runtime.messaging import HintSender, make_app, publisher
+from safeguards_runtime.passwords import Passwords
 from safeguards_runtime.reloading import Reloaded
 from safeguards_runtime.rules import rules_in_force
 from safeguards_runtime.settings import Settings, load_settings
@@ -31,11 +31,29 @@ from safeguards_runtime.store import Store
 from safeguards_runtime.telemetry import configure_logging
 from services.gateway import actions, approvals, review, slack
 from services.gateway.background import Background
+from services.gateway.console import (
+    account,
+    bulk,
+    grants,
+    inbox,
+    live,
+    nowhere,
+    oidc,
+    operations,
+    requests,
+    sign_in,
+)
+from services.gateway.console.oidc import OpenIdProvider
+from services.gateway.console.session import RenewedSessions, Tickets
+from services.gateway.console.turned_away import add_session_handlers
 from services.gateway.feed import FeedTail
 from services.gateway.limits import TooLargeAsProblem
 from services.gateway.metrics import exposition
+from services.gateway.news import NewsTail
 from services.gateway.parts import HERE, Gateway, Parts
 from services.gateway.problems import PROBLEM_RESPONSE, add_problem_handlers
+from services.gateway.static_files import static_files
+from services.gateway.tail import StreamTail
 
 DESCRIPTION = """
 Lets AI agents ask people before they do something risky.
@@ -67,7 +85,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(approvals.router)
     app.include_router(review.router)
     app.include_router(slack.router)
-    app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
+    app.include_router(sign_in.router)
+    app.include_router(oidc.router)
+    app.include_router(account.router)
+    app.include_router(inbox.router)
+    app.include_router(requests.router)
+    app.include_router(bulk.router)
+    app.include_router(grants.router)
+    app.include_router(live.router)
+    app.include_router(operations.router)
+    app.include_router(nowhere.router)
+    add_session_handlers(app)
+    app.add_middleware(RenewedSessions)
+    app.mount("/static", static_files(HERE / "static"), name="static")
     _add_operations(app)
     return app
 
@@ -82,30 +112,38 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     templates.env.filters["visible"] = visible
     templates.env.filters["moment"] = _moment
     feed = FeedTail(store)
+    news = NewsTail(store)
     background = Background()
     channels: Reloaded[dict[str, Channel]] = Reloaded(
         settings.channels_file,
         ChannelLoader(allow_private=settings.allow_private_webhooks),
         name="channels",
     )
+    session_secret = await store.secret("sessions")
     app.state.parts = Parts(
         settings=settings,
         store=store,
         hints=hints,
         feed=feed,
+        news=news,
         rules=rules_in_force(settings),
         channels=channels,
         background=background,
         templates=templates,
+        tickets=Tickets(session_secret),
+        passwords=Passwords(),
+        openid_provider=OpenIdProvider(settings, session_secret) if settings.oidc_issuer else None,
         seals=URLSafeTimedSerializer(await store.secret("forms"), salt="review"),
     )
     await store.check_durability()
     await feed.start()
-    _release_on_signals(feed)
+    await news.start()
+    _release_on_signals(feed, news)
     try:
         yield
     finally:
         await feed.stop()
+        await news.stop()
         await background.finish(BACKGROUND_SECONDS)
         for channel in channels.current.values():
             await channel.sender.aclose()
@@ -118,9 +156,9 @@ def _moment(moment: datetime, zone: ZoneInfo) -> str:
     return moment.astimezone(zone).strftime("%-d %B %Y, %H:%M:%S %Z")
 
 
-def _release_on_signals(feed: FeedTail) -> None:
-    """Let long polls go when the server is told to stop: it would wait for them before `lifespan`
-    could tell them."""
+def _release_on_signals(*tails: StreamTail) -> None:
+    """Let long polls and streams go when the server is told to stop: it would wait for them before
+    `lifespan` could tell them."""
     if threading.current_thread() is not threading.main_thread():
         return
     loop = asyncio.get_running_loop()
@@ -128,7 +166,8 @@ def _release_on_signals(feed: FeedTail) -> None:
         servers_own = signal.getsignal(number)
 
         def release(number: int, frame: FrameType | None, servers_own: Any = servers_own) -> None:
-            loop.call_soon_threadsafe(feed.release)
+            for tail in tails:
+                loop.call_soon_threadsafe(tail.release)
             if callable(servers_own):
                 servers_own(number, frame)
 
@@ -153,8 +192,3 @@ def _add_operations(app: FastAPI) -> None:
         # So that a refused file shows before anybody asks for anything.
         _ = gateway.rules.current, gateway.channels.current
         return Response(await exposition(gateway.store), media_type=CONTENT_TYPE_LATEST)
-
-    @app.get("/", include_in_schema=False)
-    async def root(request: Request, gateway: Gateway) -> HTMLResponse:
-        """Say where things are."""
-        return gateway.templates.TemplateResponse(request, "root.html", {}, headers=review.HEADERS)

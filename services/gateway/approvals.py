@@ -27,13 +27,22 @@ from safeguards_runtime.records import (
     Refusal,
     action,
     approval,
+    grant,
 )
 from safeguards_runtime.records.api_key import Role
+from safeguards_runtime.records.grant import GrantWish
 from safeguards_runtime.reviewers import Reviewer
-from safeguards_runtime.store import Store, StoreBusyError
-from safeguards_runtime.store.store import MAX_CONFLICTS, ClaimedError, Seen
+from safeguards_runtime.store import Store
+from safeguards_runtime.store.store import ClaimedError, Seen
 from services.gateway.idempotency import Claim, IdempotencyKey
-from services.gateway.keys import Agent, Caller, ReviewerOfKey, Visitor, must_speak_for
+from services.gateway.keys import (
+    Agent,
+    Caller,
+    ReviewerOfKey,
+    Visitor,
+    must_not_be_paused,
+    must_speak_for,
+)
 from services.gateway.parts import Gateway, Parts
 from services.gateway.problems import Problem, not_found
 from services.gateway.strict_json import StrictRoute
@@ -165,6 +174,7 @@ async def judged(
     *,
     wards: Sequence[Reviewer] = (),
     link: str | None = None,
+    wish: GrantWish | None = None,
     seen: Seen | None = None,
 ) -> Approval:
     """Have one reviewer's response judged by the approval's own rules, and write what follows.
@@ -173,17 +183,21 @@ async def judged(
         via: the way it came in: `api`, `email`, `slack`.
         wards: the reviewers who are away and for whom this one stands in now.
         link: SHA-256 of the review token that it came by, if it came by one.
+        wish: the permission for like actions that is given with it, both or neither.
         seen: as `Store.apply`.
 
     Raises:
-        Refusal: what `approval.respond` raises.
+        Refusal: what `approval.respond` raises, and `grant.give`.
         Problem: 404 if there is no such approval.
     """
 
-    def rule(record: Approval | None, now: datetime) -> Change | None:
+    def rule(record: Approval | None, now: datetime) -> Change | tuple[Change, ...] | None:
         if record is None:
             raise not_found("approval", approval_id)
-        return judgement(record, submission, reviewer, via, now, wards=wards, link=link)
+        change = judgement(record, submission, reviewer, via, now, wards=wards, link=link)
+        if change is None or wish is None:
+            return change
+        return grant.give(change, wish, reviewer_id=reviewer.id, groups=reviewer.groups, via=via)
 
     record = await store.apply(approval_id, Approval, rule, seen=seen)
     if record is None:
@@ -230,6 +244,7 @@ async def answer(
 ) -> ApprovalView:
     """Answer a reviewer's question, as the agent. It makes a new version to decide on."""
     standing = _visible(gateway, caller, approval_id)
+    await must_not_be_paused(gateway.store, standing.agent_id)
     claim = await Claim.of(request, caller.key, idempotency_key, approval_id)
     record = await answered(gateway.store, (caller.now, standing), submission, claim)
     return record.view()
@@ -281,19 +296,20 @@ async def withdrawn(store: Store, approval_id: str, key: ApiKey) -> None:
         Refusal: `already_decided`.
         Problem: 404 if there is nothing that the key speaks for.
     """
-    for _ in range(MAX_CONFLICTS):
-        # The action first: an approval that is opened in between is then seen, or the action's
-        # change is refused.
-        now, (source, asked) = await store.load([twin_id("act", approval_id), approval_id])
+
+    def rule(records: Sequence[Record | None], now: datetime) -> tuple[Change, ...]:
+        source, asked = records
         # A twin that was asked for directly is another matter.
         twin = isinstance(asked, Approval) and asked.action_id in (None, twin_id("act", asked.id))
-        record: Record | None = asked if twin else source
+        record = asked if twin else source
         if not isinstance(record, Approval | Action) or not key.speaks_for(record.agent_id):
             raise not_found("approval", approval_id)
         if isinstance(record, Approval):
             change = approval.cancel(record, now)
         else:
             change = action.withdraw(record, now)
-        if change is None or (await store.commit([[change]]))[0] is not None:
-            return
-    raise StoreBusyError(f"{approval_id} keeps changing")
+        return (change,) if change else ()
+
+    # The action first: an approval that is opened in between is then seen, or the action's change
+    # is refused.
+    await store.apply_together([twin_id("act", approval_id), approval_id], rule)

@@ -10,13 +10,17 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from safeguards.identifiers import is_id
-from safeguards_runtime.records import ApiKey, Record
+from safeguards_runtime.records import AgentState, ApiKey, Record
+from safeguards_runtime.records.agent_state import state_id
 from safeguards_runtime.records.api_key import Role, parse_api_key
 from safeguards_runtime.reviewers import Reviewer
+from safeguards_runtime.store import Store
 from services.gateway.parts import Gateway
 from services.gateway.problems import Problem
 
-_bearer = HTTPBearer(auto_error=False, description="An API key: `sgk_…`")
+bearer = HTTPBearer(auto_error=False, description="An API key: `sgk_…`")
+"""The header that holds an API key, where there is one."""
+
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="safeguards"'}
 
 
@@ -42,11 +46,16 @@ def key_refused() -> Problem:
     return Problem(401, "api_key_invalid", detail, _CHALLENGE)
 
 
-async def _visitor(
+async def visitor(
     request: Request,
     gateway: Gateway,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)],
 ) -> Visitor:
+    """Return who a request is from.
+
+    Raises:
+        Problem: 401.
+    """
     if credentials is None:
         detail = "send an API key: `Authorization: Bearer sgk_…`"
         raise Problem(401, "api_key_missing", detail, _CHALLENGE)
@@ -62,7 +71,7 @@ async def _visitor(
     return Visitor(key, now, found[0] if found else None)
 
 
-Caller = Annotated[Visitor, Depends(_visitor)]
+Caller = Annotated[Visitor, Depends(visitor)]
 
 
 async def _agent(caller: Caller) -> Visitor:
@@ -75,7 +84,12 @@ Agent = Annotated[Visitor, Depends(_agent)]
 """Who sent a request that only agents may make."""
 
 
-async def _reviewer(caller: Caller, gateway: Gateway) -> Reviewer:
+async def reviewer_of_key(caller: Caller, gateway: Gateway) -> Reviewer:
+    """Return the reviewer whose key a request came with.
+
+    Raises:
+        Problem: 403.
+    """
     key = caller.key
     if key.role is not Role.REVIEWER or key.reviewer_id is None:
         raise Problem(403, "wrong_scope", "only a reviewer may answer; yours is an agent's API key")
@@ -85,8 +99,19 @@ async def _reviewer(caller: Caller, gateway: Gateway) -> Reviewer:
     return reviewer
 
 
-ReviewerOfKey = Annotated[Reviewer, Depends(_reviewer)]
+ReviewerOfKey = Annotated[Reviewer, Depends(reviewer_of_key)]
 """The reviewer of a request that only reviewers may make."""
+
+
+async def must_not_be_paused(store: Store, agent_id: str) -> None:
+    """Refuse what an agent that somebody has paused asks of people, or tells them.
+
+    Raises:
+        Problem: 403, saying who has paused it and why.
+    """
+    state = await store.get(state_id(agent_id), AgentState)
+    if state is not None and state.is_paused:
+        raise Problem(403, "agent_paused", state.words())
 
 
 def must_speak_for(key: ApiKey, agent_id: str) -> None:

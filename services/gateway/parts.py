@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 from fastapi import Depends, Request
 from fastapi.templating import Jinja2Templates
@@ -13,7 +13,8 @@ from itsdangerous import URLSafeTimedSerializer
 
 from safeguards_runtime.channels import Channel
 from safeguards_runtime.messaging import HintSender
-from safeguards_runtime.policies import PolicyFile
+from safeguards_runtime.passwords import Passwords
+from safeguards_runtime.policy_book import PolicyBook
 from safeguards_runtime.reloading import InForce
 from safeguards_runtime.reviewers import Directory
 from safeguards_runtime.rules import Rules
@@ -21,6 +22,11 @@ from safeguards_runtime.settings import Settings
 from safeguards_runtime.store import Store
 from services.gateway.background import Background
 from services.gateway.feed import FeedTail
+from services.gateway.news import NewsTail
+
+if TYPE_CHECKING:
+    from services.gateway.console.oidc import OpenIdProvider
+    from services.gateway.console.session import Tickets
 
 HERE = Path(__file__).parent
 
@@ -33,6 +39,7 @@ class Parts:
     store: Store
     hints: HintSender
     feed: FeedTail
+    news: NewsTail
     rules: InForce[Rules]
     channels: InForce[Mapping[str, Channel]]
     background: Background
@@ -40,10 +47,17 @@ class Parts:
     seals: URLSafeTimedSerializer
     """Seals what a page showed into its form, so that an answer binds to that."""
 
+    tickets: Tickets
+    """Seals and opens what the browsers of those hold who have signed in."""
+
+    passwords: Passwords
+    openid_provider: OpenIdProvider | None
+    """By which people may sign in beside a password."""
+
     @property
-    def policies(self) -> PolicyFile:
+    def book(self) -> PolicyBook:
         """The policies in force: the next request may meet others."""
-        return self.rules.current.policies
+        return self.rules.current.book
 
     @property
     def directory(self) -> Directory:

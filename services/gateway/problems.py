@@ -25,9 +25,14 @@ STATUS_OF_REFUSAL: dict[str, int] = {
     "already_decided": 409,
     "expired": 409,
     "stale_version": 409,
+    "being_judged": 409,
+    "already_voted": 409,
     "no_question": 409,
     "self_approval": 403,
     "not_a_reviewer": 403,
+    "four_eyes": 403,
+    "not_yours": 403,
+    "not_this_way": 403,
 }
 """The status of each refusal of a rule; the others are 422."""
 

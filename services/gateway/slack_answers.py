@@ -75,7 +75,9 @@ async def clicked(gateway: Parts, person: Person, payload: dict[str, Any]) -> Re
     words = None
     try:
         if action_id == slack_blocks.APPROVE:
-            await _respond(gateway, person, binding, _submission(binding, ResponseKind.APPROVE))
+            submission = _submission(binding, ResponseKind.APPROVE)
+            after = await _respond(gateway, person, binding, submission)
+            words = slack_views.recorded(after) if after.outcome is None else None
         else:
             words = await _show(gateway, person, binding, action_id, text_at(payload, "trigger_id"))
     except (Refusal, Problem, ValidationError) as error:
@@ -137,13 +139,19 @@ async def submitted(gateway: Parts, person: Person, payload: dict[str, Any]) -> 
             return await _modify(gateway, person, binding, typed)
         kind = ResponseKind.REJECT if form == Form.REJECT else ResponseKind(typed.get(CHOICE, ""))
         submission = _submission(binding, kind, typed)
-        await _respond(gateway, person, binding, submission)
+        return _taken(await _respond(gateway, person, binding, submission))
     except (Refusal, Problem, ValueError, RecursionError) as error:
         return slack_views.answer(slack_views.notice(_said(error)))
     except _UNAVAILABLE as error:
         log.error("the store did not take a form", error=str(error))
         return slack_views.answer(slack_views.notice(STORE_IS_AWAY))
-    return Response()
+
+
+def _taken(after: Approval) -> Response:
+    """Return the answer that closes a form; or that says what is still missing."""
+    if after.outcome is not None:
+        return Response()
+    return slack_views.answer(slack_views.notice(slack_views.recorded(after), "Recorded"))
 
 
 async def _modify(
@@ -158,7 +166,7 @@ async def _modify(
     wrong: dict[str, str] = {}
     places = {name: slack_views.block_id(at) for at, name in enumerate(asked.editable_fields())}
     for name, place in places.items():
-        before, text = asked.context[name], typed.get(place, "")
+        before, text = asked.shown_context[name], typed.get(place, "")
         # Slack may drop the spaces around what it shows, which nobody has typed.
         if not text.strip() or text.strip() == text_of(before).strip():
             continue
@@ -172,7 +180,7 @@ async def _modify(
     somewhere = next((place for place in (*changed, *typed) if place in typed), COMMENTS)
     try:
         submission = _submission(binding, ResponseKind.MODIFY, typed, changes)
-        await _respond(gateway, person, binding, submission)
+        return _taken(await _respond(gateway, person, binding, submission))
     except ValidationError as error:
         # Too deep, too large, or a number that JSON does not carry exactly.
         return slack_views.errors({somewhere: error.errors()[0]["msg"]})
@@ -181,7 +189,6 @@ async def _modify(
             raise
         named = places.get(str(error.extra.get("field")))
         return slack_views.errors({named or somewhere: error.detail})
-    return Response()
 
 
 def _typed(view: Any) -> dict[str, str]:
@@ -213,9 +220,9 @@ def _submission(
 
 async def _respond(
     gateway: Parts, person: Person, binding: Binding, submission: ResponseSubmission
-) -> None:
+) -> Approval:
     now = await gateway.store.now()
-    await judged(
+    return await judged(
         gateway.store,
         binding.approval_id,
         submission,

@@ -166,7 +166,9 @@ def modification(asked: Approval, channel: str) -> dict[str, Any]:
     if not blocks:
         return _view("Modify", summary)
     blocks = [*summary, *blocks, _comments("Comment")]
-    return _view("Modify", blocks, Form.MODIFY, _bound(asked, channel), submit="Approve changes")
+    is_last = asked.terms.quorum == 1 and not asked.terms.four_eyes
+    submit = "Approve changes" if is_last else "Propose changes"
+    return _view("Modify", blocks, Form.MODIFY, _bound(asked, channel), submit=submit)
 
 
 def _fits_input(field: Field) -> bool:
@@ -231,6 +233,8 @@ def _content(asked: Approval, zone: ZoneInfo, names: dict[str, str]) -> Iterator
         yield from _quoted("The whole title", title)
     if asked.outcome is not None:
         yield from _ending(asked, asked.outcome, zone, names)
+    else:
+        yield from _among_several(asked, names)
     yield from _arguments(asked)
     if asked.reasons:
         yield slack_blocks.context(f"{rendering.REASONS_TITLE}:")
@@ -268,6 +272,29 @@ def _ending(
     yield DividerBlock()
 
 
+def _among_several(asked: Approval, names: dict[str, str]) -> Iterator[Block]:
+    """Yield who has approved so far, and what a reviewer has changed, where others must approve."""
+
+    def named(reviewer_id: str) -> str:
+        return visible(names.get(reviewer_id, reviewer_id), single_line=True)
+
+    if asked.terms.quorum > 1:
+        so_far = ", ".join(named(vote.reviewer_id) for vote in asked.votes) or "nobody"
+        yield slack_blocks.section(f"{asked.terms.quorum} people must approve; so far {so_far}.")
+    if asked.modified_by:
+        yield slack_blocks.section(f"Changed by {named(asked.modified_by)}:")
+    for name, value in (asked.modifications or {}).items():
+        label = visible(name, single_line=True)
+        yield from _quoted(f"{label}, as it was asked for", text_of(asked.context.get(name)))
+        yield from _quoted(f"{label}, as it is to be approved", text_of(value))
+
+
+def recorded(asked: Approval) -> str:
+    """Return what is told to whoever approved or changed what others must approve as well."""
+    more = f"{asked.needed} more approval{' is' if asked.needed == 1 else 's are'} needed"
+    return f"Recorded; {more}."
+
+
 def decider(outcome: Outcome, names: dict[str, str]) -> str:
     """Return who decided: "B for A" where somebody stood in."""
     people = (outcome.decided_by, outcome.decided_for)
@@ -280,7 +307,7 @@ def _arguments(asked: Approval) -> Iterator[Block]:
     rows.append(("Action", asked.action_type))
     rows += [
         (argument_label(name), text_of(value))
-        for name, value in asked.context.items()
+        for name, value in asked.shown_context.items()
         if (name, value) != ("action_type", asked.action_type)
     ]
     short: list[tuple[str, str]] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from safeguards.text import visible
@@ -10,6 +11,12 @@ from safeguards_runtime.records import Approval
 from safeguards_runtime.records.modifications import field_type, fits
 from services.gateway.problems import Problem
 from services.gateway.strict_json import parse
+
+EDITABLE_LIMIT = 20_000
+"""How many characters a value may have for a form to edit it."""
+
+MAX_FIELDS = 300
+"""How many values one form can edit."""
 
 
 class Field(NamedTuple):
@@ -21,16 +28,22 @@ class Field(NamedTuple):
 
 
 def editable_fields(asked: Approval) -> list[Field]:
-    """Return what a form can edit: not what it could not show as it is, and give back so."""
+    """Return what a form can edit: not what it could not show as it is, and give back so; of very
+    many the first 300."""
+    context = asked.shown_context
     fields = [
-        Field(name, field_type(asked.context[name]), text_of(asked.context[name]))
-        for name in asked.editable_fields()
+        Field(name, field_type(context[name]), text_of(context[name]))
+        for name in asked.editable_fields()[:MAX_FIELDS]
     ]
-    return [
-        field
-        for field in fields
-        if visible(field.text) == field.text and visible(field.name, single_line=True) == field.name
-    ]
+    return [field for field in fields if _can_be_shown(field)]
+
+
+def _can_be_shown(field: Field) -> bool:
+    return (
+        len(field.text) <= EDITABLE_LIMIT
+        and visible(field.text) == field.text
+        and visible(field.name, single_line=True) == field.name
+    )
 
 
 def text_of(value: Any) -> str:
@@ -46,8 +59,12 @@ def value_of(field: str, kind: str, text: str) -> Any:
     Raises:
         ValueError: naming the field, if it is none.
     """
-    if kind in ("string", "decimal"):
-        return text.strip() if kind == "decimal" else text
+    if kind == "string":
+        return text
+    if kind == "decimal":
+        if not fits(kind, text.strip()):
+            raise ValueError(f"{field}: write a plain number, such as 1800.00")
+        return text.strip()
     try:
         value = parse(text.encode())
     except Problem as error:
@@ -57,7 +74,7 @@ def value_of(field: str, kind: str, text: str) -> Any:
     return value
 
 
-def changes(context: dict[str, Any], typed: dict[str, str]) -> dict[str, Any]:
+def changes(context: Mapping[str, Any], typed: Mapping[str, str]) -> dict[str, Any]:
     """Return the fields whose text was changed, each read as the type that it has.
 
     Raises:

@@ -52,10 +52,9 @@ def _open(source: Action | Approval) -> dict[str, Any]:
 def _alert(source: Action) -> AlertRaised:
     judged = source.judgement
     alerts = judged.alerts if judged else ()
-    severity = max((a.severity for a in alerts), key=lambda s: s.rank, default=AlertSeverity.INFO)
     return AlertRaised(
         title=source.title or source.action_type,
-        severity=severity,
+        severity=judged.severity if judged else AlertSeverity.INFO,
         action_id=source.id,
         agent_id=source.agent_id,
         action_type=source.action_type,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -18,11 +18,14 @@ from safeguards_runtime.records import Action, Approval, Delivery
 from safeguards_runtime.records.events import (
     ALERT_RAISED,
     ANSWERED,
+    CHANGED,
     ESCALATED,
+    HANDED_OVER,
     REMINDED,
     REQUESTED,
     UNREACHABLE,
 )
+from safeguards_runtime.records.modifications import differing
 from services.notifier.bodies import body
 from services.notifier.planning import is_moot
 
@@ -39,6 +42,8 @@ _LEADS = {
     REMINDED: "Reminder",
     ESCALATED: "Escalated to you",
     ANSWERED: "The agent has answered",
+    CHANGED: "Changed by a reviewer",
+    HANDED_OVER: "Handed over to you",
 }
 
 
@@ -128,7 +133,10 @@ def _request(
     deadline = _moment(asked.expires_at, reader.zone)
     title = visible(asked.title, single_line=True, limit=TITLE_LIMIT)
     lead = _LEADS.get(delivery.event, "Nobody could be reached")
-    facts = [*_facts(asked), ("Answer by", deadline)]
+    if delivery.event == HANDED_OVER and delivery.reviewer_id is None and asked.claim:
+        lead = f"Handed over to {visible(asked.claim.reviewer_id, single_line=True, limit=60)}"
+    leading = (*_handed(delivery, asked), *_wanted(asked), *_amended(delivery, asked))
+    facts = [*leading, *_facts(asked), ("Answer by", deadline)]
     if reader.absent:
         facts.insert(0, ("In the stead of", reader.absent))
     is_open = not is_moot(delivery, asked) and delivery.updates is None
@@ -161,8 +169,53 @@ def _is_whole(asked: Approval) -> bool:
     return (
         len(visible(asked.title, single_line=True)) <= TITLE_LIMIT
         and len(answered) <= 1
-        and all(len(_text(value)) <= VALUE_LIMIT for value in asked.context.values())
+        and all(
+            len(_text(value)) <= VALUE_LIMIT
+            for shown in (asked.context, asked.shown_context)
+            for value in shown.values()
+        )
     )
+
+
+def _handed(delivery: Delivery, asked: Approval) -> tuple[tuple[str, str], ...]:
+    """Return who has handed it over, and with what words."""
+    claim = asked.claim
+    if delivery.event != HANDED_OVER or claim is None or claim.handed_by is None:
+        return ()
+    note = (("Their note", claim.note),) if claim.note else ()
+    return (("Handed over by", claim.handed_by), *note)
+
+
+def _wanted(asked: Approval) -> tuple[tuple[str, str], ...]:
+    """Return how many people must approve, who has, and what a reviewer has changed for that."""
+    rows: list[tuple[str, str]] = []
+    terms = asked.terms
+    if terms.quorum > 1:
+        so_far = ", ".join(vote.reviewer_id for vote in asked.votes)
+        people = f"{terms.quorum} people must approve"
+        rows.append(("Approvals", f"{people}; so far {so_far}" if so_far else people))
+    if asked.modified_by:
+        who = asked.modified_by
+        words = f"{who}, whose own approval does not count" if terms.four_eyes else who
+        rows.append(("Changed by", words))
+    return (*rows, *_changes(asked, asked.modifications))
+
+
+def _amended(delivery: Delivery, asked: Approval) -> tuple[tuple[str, str], ...]:
+    """Return what the agent has changed with the answer that is told of."""
+    earlier = asked.earlier
+    if delivery.event != ANSWERED or earlier is None or earlier.version != asked.version - 1:
+        return ()
+    before, after = earlier.context, asked.shown_context
+    removed = [(f"{name} (removed)", _value(before[name])) for name in before.keys() - after.keys()]
+    changed = [
+        (f"{name} (changed)", f"{_value(before[name])} → {_value(value)}")
+        if name in before
+        else (f"{name} (added)", _value(value))
+        for name, value in after.items()
+        if name not in before or differing(before, {name: value})
+    ]
+    return (*changed, *sorted(removed))
 
 
 def _happened_at(delivery: Delivery, asked: Approval) -> datetime:
@@ -195,8 +248,7 @@ def _footer(asked: Approval, reader: Reader, *, is_open: bool) -> str:
 
 def _alert(delivery: Delivery, source: Action) -> Message:
     judged = source.judgement
-    alerts = judged.alerts if judged else ()
-    severity = max((a.severity for a in alerts), key=lambda s: s.rank, default=AlertSeverity.INFO)
+    severity = judged.severity if judged else AlertSeverity.INFO
     what = visible(source.title or source.action_type, single_line=True, limit=150)
     agent = visible(source.agent_id, single_line=True)
     return Message(
@@ -223,7 +275,7 @@ def _outcome(delivery: Delivery, source: Action | Approval) -> Message:
         created_at=outcome.decided_at,
         subject=f"{_ENDED[outcome.status]}: {title}",
         severity=source.severity if isinstance(source, Approval) else AlertSeverity.INFO,
-        facts=(("Decided by", _decider(outcome)), *_changes(source, outcome), *_facts(source)),
+        facts=(*_decided(outcome), *_changes(source, outcome.modifications), *_facts(source)),
         reasons=(),
         agent_words="",
         footer=_comment(outcome),
@@ -248,20 +300,33 @@ def _comment(outcome: Outcome) -> str:
     return f"{_decider(outcome)} wrote: {outcome.comments}" if outcome.comments else ""
 
 
-def _changes(source: Action | Approval, outcome: Outcome) -> tuple[tuple[str, str], ...]:
-    changed = outcome.modifications or {}
+def _decided(outcome: Outcome) -> tuple[tuple[str, str], ...]:
+    """Return who decided; where several approved, all of them."""
+    decided = ("Decided by", _decider(outcome))
+    if len(outcome.approvers) < 2:
+        return (decided,)
+    return (decided, ("Approved by", ", ".join(outcome.approvers)))
+
+
+def _changes(
+    source: Action | Approval, changed: Mapping[str, Any] | None
+) -> tuple[tuple[str, str], ...]:
     return tuple(
         (f"{name} (changed)", f"{_value(source.context.get(name))} → {_value(value)}")
-        for name, value in changed.items()
+        for name, value in (changed or {}).items()
     )
 
 
 def _facts(source: Action | Approval) -> tuple[tuple[str, str], ...]:
-    """Return who wants to do what, with which arguments, from the real payload."""
+    """Return who wants to do what, with which arguments, from the real payload: of what is still
+    asked, as it would run."""
+    context = source.context
+    if isinstance(source, Approval) and source.outcome is None:
+        context = source.shown_context
     rows = [("Agent", source.agent_id), ("Action", source.action_type)]
     rows += [
         (argument_label(name), _value(value))
-        for name, value in source.context.items()
+        for name, value in context.items()
         if (name, value) != ("action_type", source.action_type)
     ]
     return tuple(rows)

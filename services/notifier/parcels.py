@@ -178,7 +178,8 @@ def _within(
     members = tuple(member for parcel in parcels for member in parcel.members)
     if granted:
         return [Parcel(members)]
-    until = now + timedelta(seconds=seconds)
+    # On the second, so that what waits for one window is due at one moment, and is gathered.
+    until = (now + timedelta(seconds=seconds, microseconds=999_999)).replace(microsecond=0)
     for one, _ in members:
         change = delivery.postpone(one, until, now, "messages come thick: gathered into one")
         changes += [change] if change else []

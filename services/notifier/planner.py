@@ -12,7 +12,7 @@ import structlog
 from safeguards_runtime.channels import Channel
 from safeguards_runtime.messaging import HintSender
 from safeguards_runtime.records import Action, Approval, Change, Delivery, Record
-from safeguards_runtime.records.delivery import DeliveryStatus
+from safeguards_runtime.records.delivery import DeliveryStatus, source_index
 from safeguards_runtime.reloading import InForce
 from safeguards_runtime.rules import Rules, unknown_channels
 from safeguards_runtime.store import Store
@@ -138,7 +138,7 @@ class Planner:
         return None
 
     async def _siblings(self, source_id: str) -> list[Delivery]:
-        ids = await self._store.listed(f"deliveries:of:{source_id}", limit=MAX_SIBLINGS)
+        ids = await self._store.listed(source_index(source_id), limit=MAX_SIBLINGS)
         _, records = await self._store.load(ids)
         return [record for record in records if isinstance(record, Delivery)]
 

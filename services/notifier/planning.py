@@ -16,12 +16,14 @@ from safeguards_runtime.records.events import (
     ALERT_RAISED,
     ANSWERED,
     ASKING,
+    CHANGED,
     ESCALATED,
+    HANDED_OVER,
     REMINDED,
     RESOLVED,
-    UNREACHABLE,
 )
 from safeguards_runtime.topology import Service
+from services.notifier.drafting import delivery_id, drafted
 from services.notifier.routing import (
     Route,
     World,
@@ -32,7 +34,7 @@ from services.notifier.routing import (
     ways,
 )
 
-NEEDS_SIBLINGS = frozenset({REMINDED, ESCALATED, ANSWERED, RESOLVED})
+NEEDS_SIBLINGS = frozenset({REMINDED, ESCALATED, ANSWERED, CHANGED, HANDED_OVER, RESOLVED})
 """The events whose plans depend on what was sent before."""
 
 
@@ -126,9 +128,11 @@ def _planned(record: Action | Approval, event: str, world: World) -> Iterator[_P
             yield from _to_others(record, event, world)
         case "approval.unreachable":
             yield from _to_others(record, event, world)
+        case "approval.handed_over":
+            yield from _handed_over(record, event, world)
         case _:
             yield from _asked(record, event, world)
-            if event == ANSWERED:
+            if event in (ANSWERED, CHANGED):
                 yield from _updates(record, event, world)
 
 
@@ -142,6 +146,20 @@ def _asked(record: Approval, event: str, world: World) -> Iterator[_Planned]:
     yield from _to_others(record, event, world)
 
 
+def _handed_over(record: Approval, event: str, world: World) -> Iterator[_Planned]:
+    """Return what tells one person: by what reaches them alone, or else in a place."""
+    assigned = assigned_to(record, event, world)
+    if record.terms.order == "chain":
+        yield from _chained(record, event, assigned, world)
+    for assignment in assigned if record.terms.order == "all" else ():
+        routes = ways(assignment, record, world)
+        for route in (own := [r for r in routes if r.addressing == "person"]):
+            yield _to_person(record, event, route, world, assignment)
+        for route in () if own else routes:
+            yield _Planned(drafted(record, event, route, world))
+    yield from _to_others(record, event, world)
+
+
 def _at_once(
     record: Action | Approval, event: str, assigned: Sequence[Assignment], world: World
 ) -> Iterator[_Planned]:
@@ -150,7 +168,7 @@ def _at_once(
         groups = escalated_to(record)
     for route in wanted(record, world, groups):
         if route.reads == "people" and route.addressing == "place":
-            yield _Planned(_delivery(record, event, route, world))
+            yield _Planned(drafted(record, event, route, world))
     for assignment in assigned:
         for route in ways(assignment, record, world):
             if route.addressing == "person":
@@ -196,15 +214,13 @@ def _chained(
             if place in routes
             for route in routes[routes.index(place) + 1 :]
         ]
-        yield _Planned(
-            _delivery(record, event, place, world, fallbacks=tuple(dict.fromkeys(after)))
-        )
+        yield _Planned(drafted(record, event, place, world, fallbacks=tuple(dict.fromkeys(after))))
 
 
 def _turn(record: Approval, event: str, world: World) -> Iterator[Delivery]:
     """Return what has been made of `event` so far: this time, if it happens several times."""
     for sibling in world.siblings:
-        if sibling.id == _id(record, event, sibling.channel, sibling.reviewer_id or ""):
+        if sibling.id == delivery_id(record, event, sibling.channel, sibling.reviewer_id or ""):
             yield sibling
 
 
@@ -224,7 +240,7 @@ def _to_person(
     fallbacks: tuple[str, ...] = (),
 ) -> _Planned:
     address = assignment.reviewer.address_for(route.name, route.kind)
-    made = _delivery(record, event, route, world, assignment, address, fallbacks)
+    made = drafted(record, event, route, world, assignment, address, fallbacks)
     if assignment.not_before is not None:
         made = made.model_copy(update={"next_attempt_at": assignment.not_before})
     return _Planned(made, assignment.not_before)
@@ -308,20 +324,25 @@ def _after(record: Approval, event: str, before: Delivery) -> Delivery:
 
 
 def _overtaken_by(record: Approval) -> str:
-    return RESOLVED if record.status.is_final else ANSWERED
+    earlier = record.earlier
+    by_reviewer = earlier is not None and earlier.changed_by.startswith("reviewer:")
+    if record.status.is_final:
+        return RESOLVED
+    is_latest = earlier is not None and earlier.version == record.version - 1
+    return CHANGED if by_reviewer and is_latest else ANSWERED
 
 
 def _to_others(record: Action | Approval, event: str, world: World) -> Iterator[_Planned]:
     """Return what tells programs, and logs."""
     for route in wanted(record, world):
         if route.reads != "people":
-            yield _Planned(_delivery(record, event, route, world))
+            yield _Planned(drafted(record, event, route, world))
 
 
 def _callback(record: Action | Approval, event: str) -> Iterator[_Planned]:
     if record.callback_url:
         route = Route(CALLBACK, CALLBACK, "place", "programs", False, AlertSeverity.INFO)
-        yield _Planned(_delivery(record, event, route, None, address=record.callback_url))
+        yield _Planned(drafted(record, event, route, None, address=record.callback_url))
 
 
 def _nobody_reached(source: Approval, world: World) -> bool:
@@ -336,57 +357,6 @@ def _may_reach(asking: Delivery, source: Action | Approval) -> bool:
     if asking.status is DeliveryStatus.PENDING and isinstance(source, Approval):
         is_over = asking.next_attempt_at >= source.expires_at
     return asking.asks and asking.reads != "nobody" and not is_over
-
-
-def _delivery(
-    record: Action | Approval,
-    event: str,
-    route: Route,
-    world: World | None,
-    assignment: Assignment | None = None,
-    address: str | None = None,
-    fallbacks: tuple[str, ...] = (),
-) -> Delivery:
-    who = assignment.reviewer.id if assignment else ""
-    absent = assignment.for_reviewer if assignment else None
-    siblings = world.siblings if world else ()
-    before = sorted(
-        (s for s in siblings if (s.channel, s.reviewer_id or "") == (route.name, who)),
-        key=lambda sibling: not sibling.begins_thread,
-    )
-    identifier = _id(record, event, route.name, who)
-    return Delivery(
-        id=identifier,
-        source_id=record.id,
-        event=event,
-        channel=route.name,
-        kind=route.kind,
-        reads=route.reads,
-        reviewer_id=who or None,
-        stands_in_for=absent.id if absent else None,
-        address=address,
-        agent_id=record.agent_id,
-        version=record.version if isinstance(record, Approval) else 1,
-        fallbacks=fallbacks,
-        thread_id=next((s.thread_id for s in before if s.thread_id), identifier),
-        begins_thread=not before,
-        thread_reference=next((s.reference for s in before if s.reference), None),
-        next_attempt_at=record.created_at,
-    )
-
-
-def _id(record: Action | Approval, event: str, channel: str, who: str) -> str:
-    """Return the identifier: of one message to one recipient, however often it is planned."""
-    if not isinstance(record, Approval):
-        return derived_id("dlv", record.id, event, "1", channel, who)
-    # What happens several times in the life of one version.
-    turns = {
-        REMINDED: record.reminders,
-        ESCALATED: record.escalated,
-        UNREACHABLE: record.unreached_at,
-    }
-    turn = str(turns.get(event, ""))
-    return derived_id("dlv", record.id, event + turn, str(record.version), channel, who)
 
 
 def is_moot(planned: Delivery, source: Action | Approval) -> bool:

@@ -10,8 +10,8 @@ from typing import Literal
 from safeguards.types import AlertSeverity
 from safeguards_runtime.duty import Assignment
 from safeguards_runtime.records import Action, Approval, Delivery
-from safeguards_runtime.records.action import Terms
-from safeguards_runtime.records.events import ESCALATED
+from safeguards_runtime.records.events import CHANGED, ESCALATED, HANDED_OVER
+from safeguards_runtime.records.terms import Terms
 from safeguards_runtime.reviewers import Directory
 
 
@@ -87,22 +87,42 @@ def ways(assignment: Assignment, record: Action | Approval, world: World) -> tup
 
 
 def told(record: Action | Approval, world: World) -> tuple[Assignment, ...]:
-    """Return who is to be told: whoever is on duty, other than those who ask."""
+    """Return who is to be told: whoever is on duty, other than those who ask, and those who have
+    approved already where others must as well."""
     terms = _terms(record)
     groups = record.groups if isinstance(record, Approval) else terms.groups if terms else ()
     severity = _severity(record)
-    return world.directory.told(groups, world.now, severity, without=record.askers)
+    spoken = record.spoken if isinstance(record, Approval) else ()
+    return world.directory.told(groups, world.now, severity, without=(*record.askers, *spoken))
 
 
 def assigned_to(record: Approval, event: str, world: World) -> tuple[Assignment, ...]:
-    """Return who is to be asked: in an escalation only those who have not been."""
-    if event != ESCALATED:
-        return told(record, world)
-    asked = tuple(s.reviewer_id for s in world.siblings if s.asks and s.reviewer_id)
-    # Those who were asked do not count as on duty: somebody else is to be told, whoever it is.
-    return world.directory.told(
-        escalated_to(record), world.now, record.severity, without=(*record.askers, *asked)
-    )
+    """Return who is to be asked: in an escalation only those who have not been; where it was
+    changed all but its author; where it was handed over that one person."""
+    if event == HANDED_OVER:
+        return _in_hand(record, world)
+    if event == ESCALATED:
+        asked = tuple(s.reviewer_id for s in world.siblings if s.asks and s.reviewer_id)
+        # Those who were asked do not count as on duty: somebody else is to be told, whoever it is.
+        without = (*record.askers, *record.spoken, *asked)
+        return world.directory.told(
+            escalated_to(record), world.now, record.severity, without=without
+        )
+    assigned = told(record, world)
+    if event == CHANGED and record.earlier:
+        author = record.earlier.changed_by.removeprefix("reviewer:")
+        assigned = tuple(one for one in assigned if one.reviewer.id != author)
+    return assigned
+
+
+def _in_hand(record: Approval, world: World) -> tuple[Assignment, ...]:
+    """Return to whom a request was handed; nobody if they do not have it any more."""
+    claim = record.claim
+    reviewer = world.directory.get(claim.reviewer_id) if claim and claim.handed_by else None
+    if claim is None or reviewer is None:
+        return ()
+    absent = world.directory.get(claim.stands_in_for or "")
+    return (Assignment(reviewer, absent, reviewer.quiet_until(world.now, record.severity)),)
 
 
 def escalated_to(record: Approval) -> tuple[str, ...]:
@@ -120,5 +140,4 @@ def _terms(record: Action | Approval) -> Terms | None:
 def _severity(record: Action | Approval) -> AlertSeverity:
     if isinstance(record, Approval):
         return record.severity
-    alerts = record.judgement.alerts if record.judgement else ()
-    return max((a.severity for a in alerts), key=lambda s: s.rank, default=AlertSeverity.INFO)
+    return record.judgement.severity if record.judgement else AlertSeverity.INFO

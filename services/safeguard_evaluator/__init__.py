@@ -1,1 +1,1 @@
-"""Judges actions by policies and gives verdicts."""
+"""Judges actions by policies and grants, and gives verdicts."""

@@ -2,80 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
+from typing import Any
 
-from safeguards.errors import ConfigurationError
-from safeguards.plugins.industry import BUILT_IN, IndustrySafeguard
-from safeguards_runtime.policies import PolicyFile, load_policies
-from safeguards_runtime.records import Action, Change, action
-from safeguards_runtime.reloading import Combined, InForce, Reloaded
-from safeguards_runtime.reviewers import Directory, load_directory
-from safeguards_runtime.rules import POLICIES, REVIEWERS, TOGETHER, check_groups
-from safeguards_runtime.settings import Settings
+import structlog
+
+from safeguards.plugins import WindowSafeguard
+from safeguards_runtime.policy_book import PolicyBook
+from safeguards_runtime.records import Action, Approval, Change, Grant, Record, action, grant
+from safeguards_runtime.records.approval import amended
+from safeguards_runtime.reloading import InForce
+from safeguards_runtime.rules import Rules
 from safeguards_runtime.store import Store
 from safeguards_runtime.topology import Service
+from services.safeguard_evaluator.halting import halted_now
+from services.safeguard_evaluator.judging import Halted, ledger_of, settle, write_verdicts
+from services.safeguard_evaluator.permitting import let_through
+from services.safeguard_evaluator.plugins import Plugins
 from services.safeguard_evaluator.publications import take_in
-from services.safeguard_evaluator.verdicts import judge
+from services.safeguard_evaluator.verdicts import (
+    Inspection,
+    candidates,
+    inspect,
+    judge,
+    needs_plugins,
+)
 
+log = structlog.get_logger(__name__)
 
-def build_safeguards(policies: PolicyFile) -> dict[str, IndustrySafeguard]:
-    """Return the safeguards of a policy file, initialized, by their names in it.
-
-    Raises:
-        ConfigurationError: for one that does not exist, or does not take its configuration.
-    """
-    built = {}
-    for name, wanted in policies.safeguards.items():
-        if wanted.uses not in BUILT_IN:
-            known = ", ".join(sorted(BUILT_IN))
-            raise ConfigurationError(f"safeguard {name!r} uses {wanted.uses!r}; there are: {known}")
-        safeguard = BUILT_IN[wanted.uses]()
-        safeguard.initialize(dict(wanted.config))
-        built[name] = safeguard
-    return built
-
-
-@dataclass(frozen=True)
-class Judges:
-    """What verdicts are given by: the policies, and their safeguards by their names in them."""
-
-    policies: PolicyFile
-    safeguards: Mapping[str, IndustrySafeguard]
-
-
-def load_judges(path: Path) -> Judges:
-    """Read a policy file and build its safeguards.
-
-    Raises:
-        ConfigurationError: naming each place that does not fit.
-    """
-    policies = load_policies(path)
-    return Judges(policies, build_safeguards(policies))
-
-
-def judges_in_force(settings: Settings) -> InForce[Judges]:
-    """Return the policies with their safeguards, read and built again when their file changes.
-
-    Refused, as in the gateway, are policies that the reviewers file has nobody for: what they
-    require could never be answered.
-
-    Raises:
-        ConfigurationError: for the files as they are now.
-    """
-
-    def checked(judges: Judges, directory: Directory) -> Judges:
-        check_groups(judges.policies, directory)
-        return judges
-
-    return Combined(
-        Reloaded(settings.policies_file, load_judges, name=POLICIES),
-        Reloaded(settings.reviewers_file, load_directory, name=REVIEWERS),
-        checked,
-        name=TOGETHER,
-    )
+WAITING_AT_MOST = 500
+"""How many actions may wait for plugins. Those beyond are left to the agenda."""
 
 
 class Evaluator:
@@ -83,33 +42,166 @@ class Evaluator:
 
     Args:
         store: where the actions are.
-        judges: what verdicts are given by, as it is in force.
+        rules: the policies and the reviewers, as they are in force.
         set_aside: keeps a publication that is refused: the JWS and the reason.
     """
 
     def __init__(
         self,
         store: Store,
-        judges: InForce[Judges],
+        rules: InForce[Rules],
         set_aside: Callable[[bytes, str], Awaitable[None]],
     ) -> None:
         self._store = store
-        self._judges = judges
+        self._rules = rules
         self._set_aside = set_aside
+        self._book: PolicyBook | None = None
+        self._plugins = Plugins()
+        self._waiting: dict[str, asyncio.Task[None]] = {}
 
     async def evaluate(self, entries: Sequence[str]) -> None:
-        """Judge actions, given by their ids or as signed publications. Twice does no harm."""
+        """Look at actions, given by their ids or as signed publications; at approvals whose agent
+        has changed its arguments; and at grants whose time is up. Twice does no harm."""
         publications = [entry for entry in entries if "." in entry]
-        ids = [entry for entry in entries if entry.startswith("act_") and "." not in entry]
+        ids = [entry for entry in entries if "." not in entry]
         if publications:
             published, refused = await take_in(self._store, publications)
             for publication, reason in refused.items():
                 await self._set_aside(publication.encode(), reason)
             ids += published
-        await self._store.apply_all(ids, Action, self._judge, of=Service.EVALUATOR)
+        actions, approvals, grants = (
+            [i for i in ids if i.startswith(prefix)] for prefix in ("act_", "apr_", "grt_")
+        )
+        if grants:
+            await self._store.apply_all(grants, Grant, grant.expire, of=Service.EVALUATOR)
+        rules = self._rules.current
+        if rules.book is not self._book:
+            self._book = rules.book
+            self._plugins.keep_only(rules.book.plugins.values())
+        if actions:
+            await self._look_at(actions, rules)
+        if approvals:
+            await self._judge_amended(approvals, rules)
 
-    def _judge(self, record: Action, now: datetime) -> Change | None:
-        if not record.owes(Service.EVALUATOR):
-            return None
-        judges = self._judges.current
-        return action.judge(record, judge(record, judges.policies, judges.safeguards), now)
+    async def _look_at(self, ids: Sequence[str], rules: Rules) -> None:
+        """Judge actions, and settle those that have ended."""
+        _, records = await self._store.load(ids)
+        fresh, ended, idle = [], [], []
+        for record_id, record in zip(ids, records, strict=True):
+            if not isinstance(record, Action) or not record.owes(Service.EVALUATOR):
+                idle.append(record_id)
+            elif action.is_to_be_settled(record):
+                ended.append(record_id)
+            else:
+                fresh.append(record)
+        if idle:
+            await self._store.apply_all(idle, Action, _nothing, of=Service.EVALUATOR)
+        if ended:
+            await settle(self._store, ended, _with_windows(rules))
+        if fresh:
+            await self._judge(fresh, rules)
+
+    async def _judge(self, records: Sequence[Action], rules: Rules) -> None:
+        """Judge actions. Those for which plugins must be asked hold up no others: they are judged
+        when the plugins have answered."""
+        at_once = []
+        for record in records:
+            if needs_plugins(candidates(record, rules.book), rules.book):
+                self._judge_later(record, rules)
+            else:
+                at_once.append(await inspect(record, rules.book, self._plugins.ask))
+        await self._write(at_once, rules)
+
+    def _judge_later(self, record: Action, rules: Rules) -> None:
+        if record.id in self._waiting:
+            return
+        if len(self._waiting) >= WAITING_AT_MOST:
+            # It stays leased: the agenda brings it again.
+            log.warning("too many actions wait for safeguards", action_id=record.id)
+            return
+
+        async def judged() -> None:
+            try:
+                inspection = await inspect(record, rules.book, self._plugins.ask)
+                await self._write([inspection], rules)
+            except Exception:
+                log.exception("an action could not be judged", action_id=record.id)
+            finally:
+                del self._waiting[record.id]
+
+        self._waiting[record.id] = asyncio.create_task(judged())
+
+    async def _write(self, inspections: Sequence[Inspection], rules: Rules) -> None:
+        """Write verdicts; where people would be asked, see first whether one of them has permitted
+        it."""
+        halted = await halted_now(self._store)
+        asking = await write_verdicts(self._store, inspections, halted, with_questions=False)
+        if asking:
+            rest = await let_through(self._store, asking, halted, rules.directory)
+            await write_verdicts(self._store, rest, halted, with_questions=True)
+
+    async def _judge_amended(self, ids: Sequence[str], rules: Rules) -> None:
+        """Judge the arguments that agents answered reviewers' questions with. No grant holds for
+        them: a reviewer is looking at them already."""
+        halted = await halted_now(self._store)
+        _, records = await self._store.load(ids)
+        idle = list(ids)
+        for record in records:
+            if isinstance(record, Approval) and record.owes(Service.EVALUATOR):
+                idle.remove(record.id)
+                await self._judge_one_amended(record, rules, halted)
+        if idle:
+            await self._store.apply_all(idle, Approval, _nothing, of=Service.EVALUATOR)
+
+    async def _judge_one_amended(self, asked: Approval, rules: Rules, halted: Halted) -> None:
+        """Judge an amendment. What the action had reserved is given back for what it reserves
+        now, in the same instant."""
+        proposed = Proposed(asked.id, asked.agent_id, asked.action_type, asked.amendment or {})
+        inspection = await inspect(proposed, rules.book, self._plugins.ask)
+        behind = await self._store.get(asked.action_id, Action) if asked.action_id else None
+        held = behind.judgement.reservations if behind and behind.judgement else ()
+        windows = sorted(inspection.window_ids | {one.window_id for one in held})
+        others = [asked.action_id] if asked.action_id else []
+
+        def rule(records: Sequence[Record | None], now: datetime) -> tuple[Change, ...]:
+            standing, *rest = records
+            if not isinstance(standing, Approval) or standing.amendment != asked.amendment:
+                return ()
+            ledger = ledger_of(windows, rest[len(others) :], now)
+            ledger.release(held)
+            judgement = judge(inspection, ledger, halted(asked.agent_id, asked.action_type))
+            change = amended(standing, judgement, now, rules.directory)
+            if change is None:
+                return ()
+            (counted,) = rest[: len(others)] or (None,)
+            if not isinstance(counted, Action):
+                return (change,)
+            again = action.judged_again(counted, judgement, now)
+            if again is None:
+                return (change,)
+            ledger.reserve(judgement.reservations)
+            return (change, again, *ledger.changes())
+
+        await self._store.apply_together([asked.id, *others, *windows], rule)
+
+
+@dataclass(frozen=True)
+class Proposed:
+    """What an agent proposes instead of what it asked for."""
+
+    id: str
+    agent_id: str
+    action_type: str
+    context: dict[str, Any]
+
+
+def _nothing(record: Record, now: datetime) -> None:
+    """Change nothing: it is put back on the agenda as it is due."""
+
+
+def _with_windows(rules: Rules) -> dict[str, WindowSafeguard]:
+    return {
+        name: safeguard
+        for name, safeguard in rules.book.safeguards.items()
+        if isinstance(safeguard, WindowSafeguard)
+    }

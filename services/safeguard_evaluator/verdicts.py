@@ -1,28 +1,184 @@
-"""The verdict on an action: what the policies say of what the safeguards found. No I/O."""
+"""The verdict on an action: what the policies say of what the safeguards found. No I/O.
+
+It is given in two steps. `inspect` does what takes time and needs the action alone: which policies
+are for it, and what the safeguards find. `judge` says what follows, by what windows hold at that
+moment: it may be repeated when they have moved on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import structlog
 
 from safeguards.contracts import AlertView, Verdict
-from safeguards.plugins.industry import IndustrySafeguard
-from safeguards.types import Agent, AlertSeverity, SafetyAlert
-from safeguards_runtime.policies import Policy, PolicyFile
-from safeguards_runtime.records import Action
-from safeguards_runtime.records.action import Judgement
+from safeguards.errors import SafeguardsError
+from safeguards.plugins import Measure, Safeguard, WindowSafeguard
+from safeguards.types import AlertSeverity, SafetyAlert
+from safeguards_runtime.conditions import ConditionError
+from safeguards_runtime.policies import Policy
+from safeguards_runtime.policy_book import Plugin, PolicyBook, strictest
+from safeguards_runtime.records.judgement import Clause, Judgement
+from safeguards_runtime.records.terms import Terms
+from safeguards_runtime.records.window import Ledger, reservations, window_id
+from safeguards_runtime.remote_agent import RemoteAgent
 
 log = structlog.get_logger(__name__)
 
+AskPlugin = Callable[[Plugin, str, dict[str, Any]], Awaitable[list[SafetyAlert]]]
+"""Has a plugin check an action of an agent, by its id, with these arguments. May raise
+`TimeoutError`, or a `SafeguardsError` whose words follow the safeguard's name."""
 
-class RemoteAgent(Agent):
-    """An agent as the evaluator knows it: by its id only."""
 
-    def run(self, **kwargs: object) -> object:
-        """Refuse: the agent runs elsewhere."""
-        raise TypeError("the evaluator judges actions; only the agent runs them")
+class Judged(Protocol):
+    """What is judged: an action, or what an agent proposes instead of what it asked for."""
+
+    @property
+    def id(self) -> str:
+        """Its record's."""
+
+    @property
+    def agent_id(self) -> str:
+        """Who wants to act."""
+
+    @property
+    def action_type(self) -> str:
+        """What they want to do."""
+
+    @property
+    def context(self) -> dict[str, Any]:
+        """With which arguments."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A policy that is for an action.
+
+    Attributes:
+        policy: the policy.
+        failure: why its condition could not be evaluated; None if it holds, or there is none.
+    """
+
+    policy: Policy
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a safeguard finds of an action by itself.
+
+    Attributes:
+        alerts: what is wrong with it.
+        has_failed: whether it could not judge: then a person must decide.
+        measures: what it counts of the action, if it judges by what came before.
+    """
+
+    alerts: tuple[SafetyAlert, ...] = ()
+    has_failed: bool = False
+    measures: tuple[Measure, ...] = ()
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """An action, the policies that are for it, and what their safeguards find of it.
+
+    Attributes:
+        asked: what is judged.
+        book: what it is judged by.
+        candidates: the policies, in their order.
+        found: by the names of the safeguards.
+    """
+
+    asked: Judged
+    book: PolicyBook
+    candidates: tuple[Candidate, ...] = ()
+    found: dict[str, Found] = field(default_factory=dict)
+
+    @property
+    def window_ids(self) -> frozenset[str]:
+        """The windows that it is judged by, and counts in."""
+        return frozenset(
+            window_id(name, measure)
+            for name, found in self.found.items()
+            for measure in found.measures
+        )
+
+
+def candidates(asked: Judged, book: PolicyBook) -> tuple[Candidate, ...]:
+    """Return the policies that match an action and whose condition holds, or cannot be told."""
+    found = []
+    for policy in book.index.matching(asked.agent_id, asked.action_type, asked.context):
+        condition = book.conditions.get(policy.name)
+        failure = None
+        if condition is not None:
+            try:
+                if not condition.holds(asked.agent_id, asked.action_type, asked.context):
+                    continue
+            except ConditionError as error:
+                failure = str(error)
+        found.append(Candidate(policy, failure))
+    return tuple(found)
+
+
+def needs_plugins(found: Iterable[Candidate], book: PolicyBook) -> bool:
+    """Tell whether plugins must be asked, which may take their time."""
+    return any(name in book.plugins for one in found for name in one.policy.safeguards)
+
+
+async def inspect(asked: Judged, book: PolicyBook, ask_plugin: AskPlugin) -> Inspection:
+    """Return what the safeguards find of an action. Those that are plugins are asked at once."""
+    policies = candidates(asked, book)
+    names = dict.fromkeys(name for one in policies for name in one.policy.safeguards)
+    context = {**asked.context, "action_type": asked.action_type}
+    plugins = [name for name in names if name in book.plugins]
+    answers = await asyncio.gather(
+        *(_ask(ask_plugin, name, book.plugins[name], asked, context) for name in plugins)
+    )
+    answered = dict(zip(plugins, answers, strict=True))
+    found = {
+        name: answered[name]
+        if name in answered
+        else _checked(name, book.safeguards[name], asked, context)
+        for name in names
+    }
+    return Inspection(asked, book, policies, found)
+
+
+async def _ask(
+    ask_plugin: AskPlugin, name: str, plugin: Plugin, asked: Judged, context: dict[str, Any]
+) -> Found:
+    try:
+        return Found(tuple(await ask_plugin(plugin, asked.agent_id, context)))
+    except TimeoutError:
+        log.warning("a safeguard did not answer", safeguard=name, action_id=asked.id)
+        why = f"{name} did not answer within {plugin.time_limit_seconds:g} s"
+    except SafeguardsError as error:
+        log.warning("a safeguard failed", safeguard=name, action_id=asked.id, error=str(error))
+        why = f"{name} {error}"
+    except Exception as error:
+        log.exception("a safeguard failed", safeguard=name, action_id=asked.id)
+        why = f"{name} could not judge this action ({type(error).__name__})"
+    return _failed(why)
+
+
+def _checked(name: str, safeguard: Safeguard, asked: Judged, context: dict[str, Any]) -> Found:
+    agent = RemoteAgent(asked.agent_id)
+    try:
+        alerts = tuple(safeguard.check(agent, context))
+        if isinstance(safeguard, WindowSafeguard):
+            return Found(alerts, measures=tuple(safeguard.measures(agent, context)))
+        return Found(alerts)
+    except Exception as error:
+        log.exception("a safeguard failed", safeguard=name, action_id=asked.id)
+        return _failed(f"{name} could not judge this action ({type(error).__name__})")
+
+
+def _failed(why: str) -> Found:
+    alert = SafetyAlert("A safeguard failed", f"{why}: a person decides.", AlertSeverity.ERROR)
+    return Found((alert,), has_failed=True)
 
 
 @dataclass(frozen=True)
@@ -31,74 +187,117 @@ class _Finding:
 
     policy: Policy
     verdict: Verdict
-    alerts: tuple[AlertView, ...]
-    reasons: tuple[str, ...]
+    clauses: tuple[Clause, ...]
 
 
-def judge(
-    action: Action, policies: PolicyFile, safeguards: Mapping[str, IndustrySafeguard]
-) -> Judgement:
-    """Return the verdict on `action`: of every policy that matches, the strictest.
+def judge(inspection: Inspection, ledger: Ledger, halted: str | None = None) -> Judgement:
+    """Return the verdict on an action: of the policies that decide, the strictest.
+
+    Those of the highest priority decide; and, whatever its priority, a policy whose condition
+    could not be evaluated. Nothing is counted: what is to be stands in `reservations`.
 
     Args:
-        action: what is to be judged.
-        policies: the policy file in force.
-        safeguards: initialized, by the names the policy file gives them.
+        inspection: what the safeguards found.
+        ledger: the windows that it names, as they stand.
+        halted: why nothing of the kind may be done at all, if somebody has seen to that.
     """
-    matching = policies.matching(action.agent_id, action.action_type)
-    if not matching:
-        return Judgement(
-            verdict=policies.default_verdict,
-            reasons=(f"no policy is for actions of type {action.action_type}",),
-            terms=policies.terms_for(action.agent_id, action.action_type),
-        )
-    findings = [_finding(action, policy, safeguards) for policy in matching]
-    strictest = max(findings, key=lambda finding: finding.verdict.rank)
-    deciding = [f for f in findings if f.verdict is strictest.verdict]
+    book = inspection.book
+    if halted is not None:
+        terms = _direct(inspection)
+        return Judgement(verdict=Verdict.DENY, reasons=(halted,), terms=terms, version=book.version)
+    found = _with_windows(inspection, ledger)
+    findings = [_finding(one, found) for one in inspection.candidates]
+    active = [finding for finding in findings if finding.policy.mode == "active"]
+    deciding, default = _deciding(inspection, active)
+    verdict = max(
+        [*(finding.verdict for finding in deciding), *([default] if default else [])],
+        key=lambda one: one.rank,
+    )
+    strict = [finding for finding in deciding if finding.verdict is verdict]
+    clauses = tuple(c for finding in strict for c in finding.clauses if c.verdict is verdict)
+    reasons = [clause.words for finding in strict for clause in finding.clauses]
+    if default is verdict:
+        reasons.append(f"no policy is for actions of type {inspection.asked.action_type}")
+    names = dict.fromkeys(name for one in deciding for name in one.policy.safeguards)
+    measures = {name: one.measures for name, one in found.items()}
     return Judgement(
-        verdict=strictest.verdict,
-        alerts=tuple(alert for finding in findings for alert in finding.alerts),
-        reasons=_unique(reason for finding in deciding for reason in finding.reasons),
-        policies=tuple(finding.policy.name for finding in deciding),
-        terms=policies.approvals[strictest.policy.approval].terms(),
+        verdict=verdict,
+        alerts=tuple(_view(name, alert) for name in names for alert in found[name].alerts),
+        reasons=tuple(dict.fromkeys(reasons)),
+        policies=tuple(finding.policy.name for finding in strict),
+        clauses=clauses,
+        version=book.version,
+        shadow=tuple(c for one in findings if one.policy.mode == "shadow" for c in one.clauses),
+        terms=strictest([book.terms_of(finding.policy) for finding in strict])
+        if strict
+        else _direct(inspection),
+        reservations=reservations(measures, ledger.now) if verdict is not Verdict.DENY else (),
     )
 
 
-def _finding(
-    action: Action, policy: Policy, safeguards: Mapping[str, IndustrySafeguard]
-) -> _Finding:
-    verdict = policy.otherwise
-    alerts: list[AlertView] = []
-    reasons = [] if verdict is Verdict.ALLOW else [f"policy {policy.name} asks for it"]
+def _direct(inspection: Inspection) -> Terms:
+    asked = inspection.asked
+    return inspection.book.terms_for(asked.agent_id, asked.action_type, asked.context)
+
+
+def _deciding(
+    inspection: Inspection, active: Sequence[_Finding]
+) -> tuple[list[_Finding], Verdict | None]:
+    """Return the policies that decide, and the default verdict where it counts beside them."""
+    failed = {one.policy.name for one in inspection.candidates if one.failure is not None}
+    sure = [finding for finding in active if finding.policy.name not in failed]
+    unsure = [finding for finding in active if finding.policy.name in failed]
+    if not sure:
+        return unsure, inspection.book.file.default_verdict
+    highest = max(finding.policy.priority for finding in sure)
+    return [f for f in active if f in unsure or f.policy.priority == highest], None
+
+
+def _with_windows(inspection: Inspection, ledger: Ledger) -> dict[str, Found]:
+    """Return what the safeguards found, with what they find by what came before."""
+    asked = inspection.asked
+    context = {**asked.context, "action_type": asked.action_type}
+    found = {}
+    for name, one in inspection.found.items():
+        safeguard = inspection.book.safeguards.get(name)
+        if isinstance(safeguard, WindowSafeguard) and not one.has_failed:
+            totals = ledger.totals(name, one.measures)
+            try:
+                agent = RemoteAgent(asked.agent_id)
+                alerts = safeguard.check_windows(agent, context, totals, ledger.now)
+                one = Found((*one.alerts, *alerts), measures=one.measures)
+            except Exception as error:
+                log.exception("a safeguard failed", safeguard=name, action_id=asked.id)
+                failure = _failed(f"{name} could not judge this action ({type(error).__name__})")
+                one = Found(failure.alerts, has_failed=True, measures=one.measures)
+        found[name] = one
+    return found
+
+
+def _finding(candidate: Candidate, found: dict[str, Found]) -> _Finding:
+    policy = candidate.policy
+    clauses = []
+    if candidate.failure is not None:
+        words = f"the condition of policy {policy.name} cannot be evaluated: {candidate.failure}"
+        clauses.append(_clause(policy, "condition", Verdict.REQUIRE_APPROVAL, words))
+    elif policy.verdict is not Verdict.ALLOW:
+        part = "verdict" if policy.condition is None else "condition"
+        words = policy.reason or f"policy {policy.name} asks for it"
+        clauses.append(_clause(policy, part, policy.verdict, words))
     for name in policy.safeguards:
-        found, failed = _alerts(action, name, safeguards[name])
-        alerts += found
-        for alert in found:
-            follows = policy.verdicts[alert.severity]
-            if failed:
-                follows = max(follows, Verdict.REQUIRE_APPROVAL, key=lambda v: v.rank)
-            verdict = max(verdict, follows, key=lambda v: v.rank)
-            reasons.append(f"{alert.title}: {alert.description}")
-    return _Finding(policy, verdict, tuple(alerts), tuple(reasons))
+        for alert in found[name].alerts:
+            verdict = policy.on_alert(alert.severity)
+            if found[name].has_failed:
+                verdict = max(verdict, Verdict.REQUIRE_APPROVAL, key=lambda one: one.rank)
+            words = f"{alert.title}: {alert.description}"
+            clauses.append(_clause(policy, f"safeguards.{name}", verdict, words))
+    least = Verdict.ALLOW if candidate.failure is not None else policy.verdict
+    verdict = max([least, *(clause.verdict for clause in clauses)], key=lambda one: one.rank)
+    return _Finding(policy, verdict, tuple(clauses))
 
 
-def _alerts(
-    action: Action, name: str, safeguard: IndustrySafeguard
-) -> tuple[list[AlertView], bool]:
-    """Return what a safeguard found, and whether it failed: then a person must decide."""
-    agent = RemoteAgent(action.agent_id)
-    context = {**action.context, "action_type": action.action_type}
-    try:
-        found = safeguard.validate_agent_action(agent, context)
-        return [_view(name, alert) for alert in found], False
-    except Exception as error:
-        log.exception("a safeguard failed", safeguard=name, action_id=action.id)
-        failure = SafetyAlert(
-            title="A safeguard failed",
-            description=f"{name} could not judge this action ({type(error).__name__})",
-            severity=AlertSeverity.ERROR,
-        )
-        return [_view(name, failure)], True
+def _clause(policy: Policy, part: str, verdict: Verdict, words: str) -> Clause:
+    return Clause(policy=policy.name, part=part, verdict=verdict, words=words)
 
 
 def _view(safeguard: str, alert: SafetyAlert) -> AlertView:
@@ -108,7 +307,3 @@ def _view(safeguard: str, alert: SafetyAlert) -> AlertView:
         description=alert.description,
         severity=alert.severity,
     )
-
-
-def _unique(reasons: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(reasons))

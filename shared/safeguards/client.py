@@ -200,14 +200,21 @@ class AsyncSafeguards:
         await self._transport.delete(f"/approvals/{approval_id}")
 
     async def answer(
-        self, handle: Handle, answer: str, *, idempotency_key: str | None = None
+        self,
+        handle: Handle,
+        answer: str,
+        context: dict[str, Any] | None = None,
+        *,
+        idempotency_key: str | None = None,
     ) -> ApprovalView:
-        """Answer a reviewer's question, the first open one. It makes a new version, of the same
-        arguments.
+        """Answer a reviewer's question, the first open one. It makes a new version.
 
         Args:
             handle: what `submit` or `request_approval` returned, or its id.
             answer: the agent's own words.
+            context: other arguments, all of them, of the same action type; None: the same as
+                before. They are judged by the policies anew, and if people approve then it is
+                these that may run, and no others.
             idempotency_key: the same key is taken once, and so answers one question only; a fresh
                 one unless given.
 
@@ -215,7 +222,9 @@ class AsyncSafeguards:
             ConflictError: there is no open question, or it has been decided.
         """
         record_id = handle if isinstance(handle, str) else handle.id
-        body = {"answer": answer}
+        body: dict[str, Any] = {"answer": answer}
+        if context is not None:
+            body["context"] = jsonable(context, pointer="/context")
         path = f"/approvals/{twin_id('apr', record_id)}/answers"
         key = idempotency_key or new_id("apr")
         view = await self._transport.post(path, body, idempotency_key=key)

@@ -47,7 +47,7 @@ def _sentence(location: tuple[int | str, ...], problem: Any, model: type[Config]
     if problem["type"] == "missing":
         return f"the key {key!r} is missing: add it"
     if problem["type"] == "extra_forbidden":
-        known = sorted(model.model_fields)
+        known = sorted(field.alias or name for name, field in model.model_fields.items())
         near = difflib.get_close_matches(key, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"it may be one of {', '.join(known)}"
         return f"the key {key!r} is unknown: {hint}"

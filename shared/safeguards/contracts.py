@@ -150,15 +150,22 @@ class ResponseSubmission(Contract):
     )
     comments: Annotated[str, Field(max_length=4000)] = ""
     modifications: Content | None = None
+    pause: bool = Field(
+        False, description="With `ask`: the clock stands still until the agent has answered."
+    )
 
 
 class AnswerSubmission(Contract):
     """`POST /approvals/{id}/answers`: what the agent answers to a reviewer's question.
 
-    Words only: an agent that wants other arguments withdraws, and asks anew.
+    It may come with other arguments, all of them, for the same type of action. Those are judged
+    by the policies like the first, and what people approve then is those.
     """
 
     answer: Annotated[str, Field(min_length=1, max_length=4000)]
+    context: Content | None = Field(
+        None, description="The arguments as they are to be now, if they change."
+    )
 
 
 def _like(before: Any, after: Any) -> Any:
@@ -178,10 +185,15 @@ class Outcome(Wire):
     comments: str = ""
     modifications: dict[str, Any] | None = None
     decided_by: str
-    """A reviewer's id, `policy`, `nobody` (a time-out), or `agent:…` (withdrawn)."""
+    """A reviewer's id, `policy`, `grant:…` (a reviewer's permission for the likes of what they
+    approved), `nobody` (a time-out), or `agent:…` (withdrawn)."""
 
     decided_for: str | None = None
     """The reviewer who was away, if somebody decided in their stead."""
+
+    approvers: tuple[str, ...] = ()
+    """The reviewers who have approved what may run, the one who decided last; empty unless people
+    did."""
 
     decided_at: datetime
     approved_digest: str | None = None
@@ -260,14 +272,37 @@ class ApprovalView(Wire):
     title: str
     description: str
     context: dict[str, Any]
+    """The arguments as the agent has asked for them."""
+
+    modifications: dict[str, Any] | None = None
+    """What a reviewer has changed while others must still approve. It belongs to what is shown."""
+
+    modified_by: str | None = None
     digest: str
+    """Of all that is shown."""
+
     version: int
     status: ActionStatus
     reasons: tuple[str, ...] = ()
     editable: tuple[str, ...] = ()
+    quorum: int = 1
+    """How many people must approve."""
+
+    needed: int = 1
+    """How many more must, as it stands."""
+
+    votes: tuple[str, ...] = ()
+    """The reviewers who have approved this version, where several must."""
+
+    claimed_by: str | None = None
+    """The reviewer who has it in hand. Others may answer all the same."""
+
     questions: tuple[Question, ...] = ()
     created_at: datetime
     expires_at: datetime
+    paused_at: datetime | None = None
+    """Since when the clock stands still for the agent's answer."""
+
     outcome: Outcome | None = None
 
 

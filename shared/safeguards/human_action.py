@@ -195,13 +195,24 @@ class HumanActionHandler:
             for action, _ in self._pending.get(question.approval_id, []):
                 action.questions = (*action.questions, question)
 
-    def answer_action(self, action: HumanAction, answer: str) -> None:
+    def answer_action(
+        self, action: HumanAction, answer: str, context: dict[str, Any] | None = None
+    ) -> None:
         """Answer a reviewer's question, which stands in `action.questions`.
+
+        Args:
+            action: what was asked about.
+            answer: the agent's own words.
+            context: other arguments, all of them, which `action.metadata` then is; they are what
+                people approve from now on. None: the same as before.
 
         Raises:
             ConflictError: there is no open question, or it has been decided.
+            InvalidContentError: the arguments cannot be carried.
         """
-        self._channel.client.answer(action.id, answer)
+        self._channel.client.answer(action.id, answer, context)
+        if context is not None:
+            action.metadata = context
 
     def cancel_action(self, action: HumanAction) -> None:
         """Withdraw an action. Its outcome is CANCELLED, unless somebody was faster.

@@ -2,12 +2,16 @@
 
 | prefix | kind |
 | --- | --- |
+| `acc` | account of a reviewer |
 | `act` | action |
+| `agt` | agent |
 | `apr` | approval |
 | `dlv` | delivery |
 | `ept` | endpoint of a channel |
+| `grt` | grant |
 | `key` | API key |
 | `msg` | message set aside |
+| `win` | window of what a safeguard counts |
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from typing import Literal, get_args
 
 import uuid6
 
-Prefix = Literal["act", "apr", "dlv", "ept", "key", "msg"]
+Prefix = Literal["acc", "act", "agt", "apr", "dlv", "ept", "grt", "key", "msg", "win"]
 
 _PATTERN = re.compile(
     rf"({'|'.join(get_args(Prefix))})_[0-9a-f]{{12}}7[0-9a-f]{{3}}[89ab][0-9a-f]{{15}}"
@@ -42,6 +46,13 @@ def made_at(identifier: str) -> datetime:
     """Return the time in an identifier (RFC 9562 section 5.7), UTC, to the millisecond."""
     milliseconds = int(identifier.partition("_")[2][:12], 16)
     return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=min(milliseconds, 2**45))
+
+
+def earliest_id(prefix: Prefix, moment: datetime) -> str:
+    """Return what sorts before every identifier of that kind made in the millisecond of `moment` or
+    later, and after all that are older. It is no identifier itself."""
+    milliseconds = int(moment.timestamp() * 1000)
+    return f"{prefix}_{min(max(milliseconds, 0), 2**48 - 1):012x}"
 
 
 def twin_id(prefix: Prefix, identifier: str) -> str:

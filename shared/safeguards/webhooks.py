@@ -70,6 +70,15 @@ class ApprovalAnswered(_OpenApproval):
     """`approval.answered`: the agent answered a reviewer's question, which made a new version."""
 
 
+class ApprovalChanged(_OpenApproval):
+    """`approval.changed`: a reviewer changed what is asked, which made a new version; others must
+    approve it."""
+
+
+class ApprovalHandedOver(_OpenApproval):
+    """`approval.handed_over`: a reviewer has put it into another's hands."""
+
+
 class ApprovalUnreachable(_OpenApproval):
     """`approval.unreachable`: no message has reached anybody who may decide."""
 
@@ -123,6 +132,8 @@ EventData = (
     | ApprovalReminded
     | ApprovalEscalated
     | ApprovalAnswered
+    | ApprovalChanged
+    | ApprovalHandedOver
     | ApprovalResolved
     | ApprovalUnreachable
     | ActionResolved
@@ -134,6 +145,8 @@ EVENTS: Mapping[str, type[EventData]] = {
     "approval.reminded": ApprovalReminded,
     "approval.escalated": ApprovalEscalated,
     "approval.answered": ApprovalAnswered,
+    "approval.changed": ApprovalChanged,
+    "approval.handed_over": ApprovalHandedOver,
     "approval.resolved": ApprovalResolved,
     "approval.unreachable": ApprovalUnreachable,
     "action.resolved": ActionResolved,

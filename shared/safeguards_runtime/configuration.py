@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -12,6 +14,18 @@ from safeguards.errors import ConfigurationError
 
 M = TypeVar("M", bound=BaseModel)
 
+MAX_NODES = 1_000_000
+"""How many values a file has at most, each alias counted as what it stands for."""
+
+MAX_DEPTH = 64
+"""How deep a file may be nested. (The reader in C ends the process by what is nested deeper than
+its stack.)"""
+
+MAX_NAMED = 20
+"""How many problems an error names."""
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 
 class ConfigurationModel(BaseModel):
     """Base of what a configuration file holds: unknown keys are errors."""
@@ -19,8 +33,52 @@ class ConfigurationModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Problem(NamedTuple):
+    """One thing that is wrong with a file."""
+
+    location: tuple[int | str, ...]
+    """The keys and positions that lead to it."""
+
+    words: str
+
+
+@dataclass(frozen=True)
+class Document(Generic[M]):
+    """A configuration file as it was read."""
+
+    path: Path
+    content: M
+    root: yaml.Node | None
+
+    def lines(self, key: str) -> dict[tuple[int | str, ...], int]:
+        """Return the line, from 1, of everything under a key of the file, by its location."""
+        found: dict[tuple[int | str, ...], int] = {}
+        begin, value = _child(self.root, key)
+        left: list[tuple[tuple[int | str, ...], yaml.Node | None, yaml.Node | None]]
+        left = [((key,), begin, value)]
+        while left:
+            location, begin, value = left.pop()
+            if begin is not None:
+                found[location] = begin.start_mark.line + 1
+            left += [((*location, part), *child) for part, child in _children(value)]
+        return found
+
+    def refusal(self, problems: Iterable[Problem]) -> ConfigurationError:
+        """Return the error that names the problems, each with its place and its line."""
+        return _refusal(self.path, self.root, problems)
+
+
 def load_yaml(path: Path, model: type[M]) -> M:
     """Read a YAML file into `model`.
+
+    Raises:
+        ConfigurationError: naming the file, and each place in it that does not fit, with its line.
+    """
+    return read_yaml(path, model).content
+
+
+def read_yaml(path: Path, model: type[M]) -> Document[M]:
+    """Read a YAML file into `model`, to be checked further.
 
     Raises:
         ConfigurationError: naming the file, and each place in it that does not fit, with its line.
@@ -32,48 +90,87 @@ def load_yaml(path: Path, model: type[M]) -> M:
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         raise ConfigurationError(f"{path}: is no YAML: {error}") from error
     try:
-        return model.model_validate(content)
+        return Document(path, model.model_validate(content), root)
     except ValidationError as error:
-        wrong = "; ".join(
-            f"{_place(root, line['loc'])}: {line['msg'].removeprefix('Value error, ')}"
-            for line in error.errors()
-        )
-        raise ConfigurationError(f"{path}: {wrong}") from error
+        problems = [
+            Problem(line["loc"], line["msg"].removeprefix("Value error, "))
+            for line in error.errors(include_url=False)
+        ]
+        raise _refusal(path, root, problems) from error
+
+
+def _refusal(path: Path, root: yaml.Node | None, problems: Iterable[Problem]) -> ConfigurationError:
+    named = [f"{_place(root, problem.location)}: {problem.words}" for problem in problems]
+    more = f"; and {len(named) - MAX_NAMED} more" if len(named) > MAX_NAMED else ""
+    return ConfigurationError(f"{path}: {'; '.join(named[:MAX_NAMED])}{more}")
 
 
 def _parsed(text: str) -> tuple[Any, yaml.Node | None]:
     """Return the content of a YAML document and its nodes, which know their lines.
 
     Raises:
-        yaml.YAMLError: also for a key that is given twice, of which only one would count.
+        yaml.YAMLError: also for a key that is given twice, of which only one would count, and for
+            what contains itself.
     """
-    loader = yaml.SafeLoader(text)
+    _refuse_what_is_deep(text)
+    loader = _Loader(text)
     try:
         root = loader.get_single_node()
         if root is None:
             return None, None
-        _refuse_repeated_keys(root, set())
+        if _size(root, {}) > MAX_NODES:
+            raise ValueError(f"it stands for more than {MAX_NODES} values")
         return loader.construct_document(root), root
     finally:
         loader.dispose()
 
 
-def _refuse_repeated_keys(node: yaml.Node, visited: set[int]) -> None:
-    if id(node) in visited:  # by an alias
-        return
-    visited.add(id(node))
+def _refuse_what_is_deep(text: str) -> None:
+    depth = 0
+    event: Any
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            raise yaml.MarkedYAMLError(
+                problem=f"it is nested deeper than {MAX_DEPTH}", problem_mark=event.start_mark
+            )
+
+
+def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
+    """Return for how many values a node stands.
+
+    Args:
+        node: where to begin.
+        sizes: of the nodes that have been counted, by their `id`; 0 for those that contain it.
+    """
+    if id(node) in sizes:  # by an alias
+        if not sizes[id(node)]:
+            raise yaml.MarkedYAMLError(
+                problem="an alias stands for what contains it", problem_mark=node.start_mark
+            )
+        return sizes[id(node)]
+    sizes[id(node)] = 0
+    size = 1
     if isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            _refuse_repeated_keys(item, visited)
+        size += sum(_size(item, sizes) for item in node.value)
     elif isinstance(node, yaml.MappingNode):
-        keys = set()
-        for key, value in node.value:
-            _refuse_repeated_keys(value, visited)
-            if isinstance(key, yaml.ScalarNode) and (key.tag, key.value) in keys:
-                raise yaml.MarkedYAMLError(
-                    problem=f"{key.value!r} is given twice", problem_mark=key.start_mark
-                )
-            keys.add((key.tag, key.value) if isinstance(key, yaml.ScalarNode) else id(key))
+        _refuse_repeated_keys(node)
+        size += sum(_size(value, sizes) for _, value in node.value)
+    sizes[id(node)] = size
+    return size
+
+
+def _refuse_repeated_keys(node: yaml.MappingNode) -> None:
+    keys = set()
+    for key, _ in node.value:
+        if isinstance(key, yaml.ScalarNode) and (key.tag, key.value) in keys:
+            raise yaml.MarkedYAMLError(
+                problem=f"{key.value!r} is given twice", problem_mark=key.start_mark
+            )
+        keys.add((key.tag, key.value) if isinstance(key, yaml.ScalarNode) else id(key))
 
 
 def _place(root: yaml.Node | None, location: tuple[int | str, ...]) -> str:
@@ -93,8 +190,17 @@ def _child(node: yaml.Node | None, part: int | str) -> tuple[yaml.Node | None, y
     """Return the node at which a part of a location begins, and its value."""
     if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
         return node.value[part], node.value[part]
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            if key.value == str(part):
-                return key, value
+    for name, child in _children(node):
+        if name == str(part):
+            return child
     return None, None
+
+
+def _children(
+    node: yaml.Node | None,
+) -> Iterator[tuple[int | str, tuple[yaml.Node, yaml.Node]]]:
+    """Yield the parts of a node: where each begins, and its value."""
+    if isinstance(node, yaml.SequenceNode):
+        yield from ((at, (item, item)) for at, item in enumerate(node.value))
+    elif isinstance(node, yaml.MappingNode):
+        yield from ((str(key.value), (key, value)) for key, value in node.value)

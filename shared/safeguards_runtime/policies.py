@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
-import re
-from fnmatch import fnmatchcase
+import difflib
+from collections.abc import Collection, Iterator
 from itertools import pairwise
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
 from safeguards.contracts import Name, TimeoutSeconds, Verdict
-from safeguards.plugins.industry import plain_name
 from safeguards.types import AlertSeverity
-from safeguards_runtime.configuration import ConfigurationModel, load_yaml
-from safeguards_runtime.records.action import Terms
+from safeguards_runtime.conditions import ArgumentType
+from safeguards_runtime.configuration import ConfigurationModel, Problem
+from safeguards_runtime.records.terms import AnsweredBy, FieldLimit, Terms
 
 DEFAULT_TERMS = "default"
 
 MAX_STEPS = 20
 """How many reminders, and how many steps of escalation, an approval may have."""
 
+MAX_QUORUM = 20
+"""How many people may have to approve one action."""
+
 Globs = Annotated[tuple[str, ...], Field(min_length=1)]
 Groups = Annotated[tuple[Name, ...], Field(min_length=1)]
+
+
+MAX_POLICIES = 10_000
+MAX_PRIORITY = 1000
 
 
 class SafeguardConfig(ConfigurationModel):
     """One safeguard: the plugin, and what its `initialize` is given."""
 
-    uses: str
+    uses: str | None = None
+    """A built-in safeguard, or one of an entry point in the group `safeguards.plugins`. Where it
+    is not given, the ready-made safeguard of this name gets further configuration."""
+
     config: dict[str, Any] = {}
+    time_limit_seconds: Annotated[float, Field(gt=0, le=10)] = 1.0
+    """How long one that is not built in may take to judge an action."""
 
 
 class EscalationConfig(ConfigurationModel):
@@ -57,8 +68,9 @@ class TermsConfig(ConfigurationModel):
 
     timeout_seconds: TimeoutSeconds = 300
     on_timeout: Literal["reject", "approve"] = "reject"
-    editable: tuple[str, ...] = ()
-    """The fields of the context that a reviewer may change; `*` for all."""
+    editable: tuple[str, ...] | dict[str, FieldLimit] = ()
+    """The fields of the context that a reviewer may change, `*` for all; or each with its limits.
+    """
 
     remind_after_seconds: Annotated[tuple[TimeoutSeconds, ...], Field(max_length=MAX_STEPS)] = ()
     """When those who were asked are asked again, in seconds since the approval was opened."""
@@ -75,6 +87,15 @@ class TermsConfig(ConfigurationModel):
     sign_in_from: AlertSeverity | None = AlertSeverity.CRITICAL
     """From this severity on the link in a mail is not enough to answer by; `never`: it always is.
     """
+
+    quorum: Annotated[int, Field(ge=1, le=MAX_QUORUM)] = 1
+    """How many people must approve. One is enough to reject."""
+
+    four_eyes: bool = False
+    """Whether whoever changed what is shown does not count among those who approve it."""
+
+    answer_by: Annotated[tuple[AnsweredBy, ...], Field(min_length=1)] = get_args(AnsweredBy)
+    """The ways in which it may be answered; all of them unless given."""
 
     @field_validator("sign_in_from", mode="before")
     @classmethod
@@ -98,88 +119,134 @@ class TermsConfig(ConfigurationModel):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _silence_is_nobodys(self) -> Self:
+        if self.on_timeout == "approve" and (self.quorum > 1 or self.four_eyes):
+            raise ValueError(
+                "on_timeout: approve does not go with quorum or four_eyes: silence is not the "
+                "approval of several people"
+            )
+        return self
+
+    @property
+    def people_needed(self) -> int:
+        """How many people there must be: those who approve, and beside them whoever changes what
+        is asked, where that one does not count."""
+        return self.quorum + (1 if self.four_eyes and self.editable else 0)
+
     def terms(self) -> Terms:
         """Return the terms as an approval's record keeps them."""
-        return Terms.model_validate(self.model_dump())
+        given = self.model_dump(exclude={"editable"})
+        limits = self.editable if isinstance(self.editable, dict) else {}
+        return Terms.model_validate({**given, "editable": tuple(self.editable), "limits": limits})
 
 
 class Match(ConfigurationModel):
-    """Which actions a policy is for: globs, each list matched by any of its entries."""
+    """Which actions a policy is for: globs, each list matched by any of its entries.
+
+    A type of action is matched in any spelling of it: `Delete-Patient` and `deletePatient` are for
+    `*patient*` and for `delete_*`.
+    """
 
     action_types: Globs = ("*",)
     agent_ids: Globs = ("*",)
-
-    def fits(self, agent_id: str, action_type: str) -> bool:
-        """Tell whether an action is meant, in whatever case and with whatever separators its type
-        is written: `Delete-Patient` is for `*patient*` and `delete_*`."""
-        kind = plain_name(action_type)
-        return any(fnmatchcase(agent_id, glob) for glob in self.agent_ids) and any(
-            fnmatchcase(kind, re.sub(r"[\s-]+", "_", glob.casefold())) for glob in self.action_types
-        )
+    arguments: dict[str, Globs] = {}
+    """By name, or by a path such as `customer.country`. Text is matched in any case; of a list any
+    item; an argument that is not there by nothing."""
 
 
 class Policy(ConfigurationModel):
-    """What judges an action, and what follows from the alerts."""
+    """What judges an action, and what follows."""
 
     name: Name
+    reason: Annotated[str, Field(max_length=300)] = ""
+    """What a reviewer reads where the policy itself asks."""
+
+    priority: Annotated[int, Field(ge=-MAX_PRIORITY, le=MAX_PRIORITY)] = 0
+    """Of the policies for an action only those of the highest priority decide."""
+
+    mode: Literal["active", "shadow"] = "active"
+    """In the shadow it judges, and what it would have said is recorded; nothing follows."""
+
     match: Match = Match()
+    arguments: dict[str, ArgumentType] = {}
+    """The types of the arguments that the condition names."""
+
+    condition: str | None = None
+    """When it is for an action that matches: see `safeguards_runtime.conditions`."""
+
     safeguards: tuple[str, ...] = ()
-    verdicts: dict[AlertSeverity, Verdict] = {
-        AlertSeverity.INFO: Verdict.NOTIFY,
-        AlertSeverity.WARNING: Verdict.REQUIRE_APPROVAL,
-        AlertSeverity.ERROR: Verdict.REQUIRE_APPROVAL,
-        AlertSeverity.CRITICAL: Verdict.DENY,
-    }
-    otherwise: Verdict = Verdict.ALLOW
-    """The verdict where no safeguard raises an alert."""
+    verdict: Verdict = Verdict.ALLOW
+    """What follows where no safeguard raises an alert."""
+
+    verdicts: dict[AlertSeverity, Verdict] = {}
+    """What follows from an alert, by its severity; as in `ON_ALERT` unless given."""
 
     approval: str = DEFAULT_TERMS
+
+    def on_alert(self, severity: AlertSeverity) -> Verdict:
+        """Return what follows from an alert."""
+        return self.verdicts.get(severity, ON_ALERT[severity])
+
+
+ON_ALERT = {
+    AlertSeverity.INFO: Verdict.NOTIFY,
+    AlertSeverity.WARNING: Verdict.REQUIRE_APPROVAL,
+    AlertSeverity.ERROR: Verdict.REQUIRE_APPROVAL,
+    AlertSeverity.CRITICAL: Verdict.DENY,
+}
+"""What follows from an alert."""
+
+Policies = Annotated[tuple[Policy, ...], Field(max_length=MAX_POLICIES)]
+
+
+class ReadyMade(ConfigurationModel):
+    """A file of ready-made policies. Where the file that switches them on has no terms of the name
+    that a policy gives, its default ones are used."""
+
+    version: Literal[1]
+    safeguards: dict[str, SafeguardConfig] = {}
+    policies: Policies = ()
 
 
 class PolicyFile(ConfigurationModel):
     """The whole file. See `deploy/policies.yaml`, which explains itself."""
 
     version: Literal[1]
+    ready_made: tuple[str, ...] = ()
+    """The names of the ready-made policies that are switched on. A policy or a safeguard of this
+    file takes the place of the ready-made one of its name."""
+
     safeguards: dict[str, SafeguardConfig] = {}
     approvals: dict[str, TermsConfig]
-    policies: tuple[Policy, ...] = ()
+    policies: Policies = ()
     default_verdict: Verdict = Verdict.REQUIRE_APPROVAL
+    """The verdict where no policy is for an action."""
 
     @model_validator(mode="after")
-    def _names_exist(self) -> Self:
+    def _has_default_terms(self) -> Self:
         if DEFAULT_TERMS not in self.approvals:
             raise ValueError(f"approvals needs an entry {DEFAULT_TERMS!r}")
-        seen: set[str] = set()
-        for policy in self.policies:
-            if policy.name in seen:
-                raise ValueError(f"two policies are named {policy.name!r}")
-            seen.add(policy.name)
-            for name in policy.safeguards:
-                if name not in self.safeguards:
-                    raise ValueError(f"policy {policy.name!r}: unknown safeguard {name!r}")
-            if policy.approval not in self.approvals:
-                raise ValueError(f"policy {policy.name!r}: unknown approval {policy.approval!r}")
-            missing = set(AlertSeverity) - set(policy.verdicts)
-            if missing:
-                names = ", ".join(sorted(missing))
-                raise ValueError(f"policy {policy.name!r}: no verdict for {names}")
         return self
 
-    def matching(self, agent_id: str, action_type: str) -> tuple[Policy, ...]:
-        """Return every policy for an action, in the file's order."""
-        return tuple(p for p in self.policies if p.match.fits(agent_id, action_type))
+    def problems(self) -> Iterator[Problem]:
+        """Yield each name that stands for nothing, and each that stands for two things."""
+        seen: set[str] = set()
+        for at, policy in enumerate(self.policies):
+            if policy.name in seen:
+                yield Problem(("policies", at, "name"), f"two policies are named {policy.name!r}")
+            seen.add(policy.name)
+            if policy.approval not in self.approvals:
+                yield Problem(
+                    ("policies", at, "approval"),
+                    f"policy {policy.name!r}: unknown approval {policy.approval!r}: "
+                    + hint(policy.approval, self.approvals),
+                )
 
-    def terms_for(self, agent_id: str, action_type: str) -> Terms:
-        """Return how people are asked about an action that an agent asks them about directly."""
-        matching = self.matching(agent_id, action_type)
-        name = matching[0].approval if matching else DEFAULT_TERMS
-        return self.approvals[name].terms()
 
-
-def load_policies(path: Path) -> PolicyFile:
-    """Read a policy file.
-
-    Raises:
-        ConfigurationError: naming each place that does not fit.
-    """
-    return load_yaml(path, PolicyFile)
+def hint(name: str, known: Collection[str]) -> str:
+    """Return what somebody may have meant by a name that is not known."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return (
+        f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(sorted(known)) or 'none'}"
+    )

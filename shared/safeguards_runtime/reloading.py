@@ -6,9 +6,12 @@ shows in the metric `safeguards_configuration_error`, and what was in force befo
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
@@ -32,6 +35,21 @@ B = TypeVar("B")
 V = TypeVar("V", covariant=True)
 
 
+@dataclass(frozen=True)
+class Version:
+    """Which version of a file is in force in this process."""
+
+    name: str
+    """Of the file, in the log and the metric."""
+
+    path: Path
+    sha256: str
+    """Of the file's bytes, 64 hexadecimal digits; empty if they could not be read again."""
+
+    loaded_at: datetime
+    """By the clock of this process, UTC."""
+
+
 class InForce(Protocol[V]):
     """Something that may be another from one moment to the next."""
 
@@ -43,6 +61,11 @@ class InForce(Protocol[V]):
     @property
     def error(self) -> str | None:
         """Why something newer is not in force; None if nothing is wrong."""
+        ...
+
+    @property
+    def versions(self) -> tuple[Version, ...]:
+        """Which version of each file is in force."""
         ...
 
 
@@ -58,6 +81,7 @@ class _Guarded(Generic[T]):
         self._lock = threading.Lock()
         self._error: str | None = None
         self._value = first()
+        self._versions = self._found()
         ERROR.labels(file=name).set(0)
 
     @property
@@ -75,8 +99,17 @@ class _Guarded(Generic[T]):
         """Why something newer is not in force; None if nothing is wrong."""
         return self._error
 
+    @property
+    def versions(self) -> tuple[Version, ...]:
+        """Which version of each file is in force."""
+        return self._versions
+
     def _look(self) -> None:
         """Take what is newer, if anything is."""
+        raise NotImplementedError
+
+    def _found(self) -> tuple[Version, ...]:
+        """Return which versions have just been read."""
         raise NotImplementedError
 
     def _take(self, make: Callable[[], T]) -> None:
@@ -86,6 +119,7 @@ class _Guarded(Generic[T]):
         except Exception as error:
             self._refuse(str(error) or type(error).__name__)
         else:
+            self._versions = self._found()
             self._accept()
             log.info("a new version is in force", file=self.name)
 
@@ -150,6 +184,13 @@ class Reloaded(_Guarded[T]):
             self._seen = found
             self._take(lambda: self._load(self._path))
 
+    def _found(self) -> tuple[Version, ...]:
+        try:
+            sha256 = hashlib.sha256(self._path.read_bytes()).hexdigest()
+        except OSError:
+            sha256 = ""
+        return (Version(self.name, self._path, sha256, datetime.now(UTC)),)
+
 
 class Combined(_Guarded[T], Generic[T, A, B]):
     """What two files say together: made again when either has changed.
@@ -191,6 +232,9 @@ class Combined(_Guarded[T], Generic[T, A, B]):
         if found[0] is not self._tried[0] or found[1] is not self._tried[1]:
             self._tried = found
             self._take(lambda: self._combine(*found))
+
+    def _found(self) -> tuple[Version, ...]:
+        return self._first.versions + self._second.versions
 
 
 def _signature(path: Path) -> tuple[int, ...] | None:

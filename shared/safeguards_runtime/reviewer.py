@@ -6,10 +6,11 @@ import unicodedata
 from collections.abc import Collection
 from datetime import UTC, date, datetime, time
 from email.utils import parseaddr
-from typing import Annotated, Any
+from enum import StrEnum
+from typing import Annotated, Any, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, model_validator
 
 from safeguards.contracts import Name
 from safeguards.types import AlertSeverity
@@ -37,6 +38,24 @@ def _written_date(value: Any) -> Any:
     raise ValueError("write a date, 2026-12-24, or a time with its offset, 2026-12-24T12:00+01:00")
 
 
+class ConsoleRole(StrEnum):
+    """What somebody may do in the console."""
+
+    REVIEWER = "reviewer"
+    """Sees and answers what their groups are asked."""
+
+    OPERATOR = "operator"
+    """Looks after the system: reads every request, replays deliveries, pauses agents."""
+
+    ADMIN = "admin"
+    """Everything."""
+
+
+def _with_included(roles: frozenset[ConsoleRole]) -> frozenset[ConsoleRole]:
+    return frozenset(ConsoleRole) if ConsoleRole.ADMIN in roles else roles
+
+
+Roles = Annotated[frozenset[ConsoleRole], Field(min_length=1), AfterValidator(_with_included)]
 Address = Annotated[str, Field(min_length=1, max_length=2000, pattern=r"^[^\x00-\x1f\x7f]+$")]
 AwayUntil = Annotated[date | AwareDatetime, BeforeValidator(_written_date)]
 TimeZone = Annotated[str, AfterValidator(_zone_name)]
@@ -60,7 +79,10 @@ class Reviewer(ConfigurationModel):
     channels: tuple[Name, ...] = ()
     """Their own order of channels; the policy's unless given."""
 
-    groups: frozenset[Name]
+    roles: Roles = frozenset({ConsoleRole.REVIEWER})
+    """What they may do in the console. An admin has all of them."""
+
+    groups: frozenset[Name] = frozenset()
     """Of a directory's reviewers also the groups that include theirs."""
 
     time_zone: TimeZone = "UTC"
@@ -78,6 +100,13 @@ class Reviewer(ConfigurationModel):
     delegate: Name | None = None
     """The id of who stands in for them while they are away."""
 
+    @model_validator(mode="after")
+    def _groups_are_for_reviewers(self) -> Self:
+        """Whoever is in a group may answer by every way, so the role must say so."""
+        if self.groups and ConsoleRole.REVIEWER not in self.roles:
+            raise ValueError(f"{self.id} is in a group, and so needs the role reviewer")
+        return self
+
     @property
     def zone(self) -> ZoneInfo:
         """Their time zone."""
@@ -87,6 +116,11 @@ class Reviewer(ConfigurationModel):
     def shift(self) -> Shift:
         """When they work, and where."""
         return Shift(self.working_hours, self.zone)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What they are called: their id, name and mail address."""
+        return (self.id, self.name, *filter(None, (self.email,)))
 
     @property
     def is_reachable(self) -> bool:

@@ -47,6 +47,7 @@ class Directory(ConfigurationModel):
     reviewers: tuple[Reviewer, ...]
 
     _by_id: dict[str, Reviewer] = PrivateAttr(default_factory=dict)
+    _by_email: dict[str, Reviewer] = PrivateAttr(default_factory=dict)
     _by_slack_user: dict[str, Reviewer] = PrivateAttr(default_factory=dict)
 
     @field_validator("groups")
@@ -90,6 +91,7 @@ class Directory(ConfigurationModel):
             "slack_user", (user for u in users if (user := u.rpartition("/")[2]) in anywhere)
         )
         self._by_id.update({r.id: r for r in self.reviewers})
+        self._by_email.update({_in_small(r.email): r for r in self.reviewers if r.email})
         self._by_slack_user.update({r.slack_user: r for r in self.reviewers if r.slack_user})
         for reviewer in self.reviewers:
             if reviewer.delegate == reviewer.id:
@@ -101,6 +103,10 @@ class Directory(ConfigurationModel):
     def get(self, reviewer_id: str) -> Reviewer | None:
         """Return a reviewer by id."""
         return self._by_id.get(reviewer_id)
+
+    def by_email(self, address: str) -> Reviewer | None:
+        """Return the reviewer with this mail address, in small or capital letters."""
+        return self._by_email.get(_in_small(address))
 
     def by_slack_user(self, team_id: str | None, user_id: str) -> Reviewer | None:
         """Return the reviewer who is this user of this Slack workspace."""
@@ -191,6 +197,12 @@ class Directory(ConfigurationModel):
         return list(acting.values())
 
 
+def _in_small(address: str) -> str:
+    """Return a mail address in small letters; one with others than ASCII's as it is, since some of
+    those, such as the Kelvin sign, would become the letters of another address."""
+    return address.lower() if address.isascii() else address
+
+
 def _including(groups: dict[str, Group], own: Collection[str]) -> set[str]:
     """Return the groups that are `own` or include them, directly or not."""
     found, new = set(own), set(own)
@@ -214,6 +226,6 @@ def load_directory(path: Path) -> Directory:
     """
     directory = load_yaml(path, Directory)
     for reviewer in directory.reviewers:
-        if not reviewer.is_reachable:
+        if reviewer.groups and not reviewer.is_reachable:
             log.warning("no channel can reach a reviewer", file=str(path), reviewer=reviewer.id)
     return directory

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from safeguards.errors import ConfigurationError
-from safeguards_runtime.policies import PolicyFile, load_policies
+from safeguards_runtime.policies import PolicyFile, TermsConfig
+from safeguards_runtime.policy_book import PolicyBook, load_policies
 from safeguards_runtime.reloading import Combined, InForce, Reloaded
 from safeguards_runtime.reviewers import Directory, load_directory
 from safeguards_runtime.settings import Settings
@@ -20,31 +21,48 @@ TOGETHER = "policies and reviewers"
 class Rules:
     """Who is asked, and on what terms. Every group that the policies ask has members."""
 
-    policies: PolicyFile
+    book: PolicyBook
     directory: Directory
 
+    @property
+    def policies(self) -> PolicyFile:
+        """The policy file, as it was written."""
+        return self.book.file
+
     def __post_init__(self) -> None:
-        check_groups(self.policies, self.directory)
+        problems = list(_problems(self.book, self.directory))
+        if problems:
+            raise ConfigurationError(f"policies file: {'; '.join(problems)}")
 
 
-def check_groups(policies: PolicyFile, directory: Directory) -> None:
-    """Refuse policies that ask people who do not exist: nobody could ever answer.
-
-    Raises:
-        ConfigurationError: naming the terms and the group.
-    """
-    for name, terms in policies.approvals.items():
-        asked = [("groups", terms.groups)]
-        asked += [
-            (f"escalation.{n}.groups", step.groups) for n, step in enumerate(terms.escalation)
-        ]
+def _problems(book: PolicyBook, directory: Directory) -> Iterator[str]:
+    """Yield where policies ask people who do not exist, or more than there are: nobody could ever
+    answer. Each names the terms, and the group or the quorum."""
+    for name, terms in book.file.approvals.items():
+        asked: list[tuple[tuple[int | str, ...], tuple[str, ...]]] = [(("groups",), terms.groups)]
+        asked += [(("escalation", n, "groups"), s.groups) for n, s in enumerate(terms.escalation)]
         for where, groups in asked:
-            for group in groups:
+            for at, group in enumerate(groups):
                 if not directory.members((group,)):
-                    raise ConfigurationError(
-                        f"policies file: approvals.{name}.{where}: "
-                        f"no reviewer is in the group {group!r}"
-                    )
+                    place = _place(book, ("approvals", name, *where), at)
+                    yield f"{place}: no reviewer is in the group {group!r}"
+        there_are = len(directory.members(terms.groups))
+        if 0 < there_are < terms.people_needed:
+            place = _place(book, ("approvals", name, "quorum"))
+            yield f"{place}: {_too_few(terms, there_are)}"
+
+
+def _place(book: PolicyBook, location: tuple[int | str, ...], *more: int | str) -> str:
+    line = book.lines.get((*location, *more))
+    return ".".join(map(str, location)) + (f" (line {line})" if line else "")
+
+
+def _too_few(terms: TermsConfig, there_are: int) -> str:
+    why = f"{terms.quorum} must approve"
+    if terms.people_needed > terms.quorum:
+        why += ", beside whoever changes what is asked (four_eyes)"
+    has = "has" if len(terms.groups) == 1 else "have"
+    return f"{why}, and {', '.join(terms.groups)} {has} {there_are} in all"
 
 
 def unknown_channels(rules: Rules, known: Collection[str]) -> tuple[str, ...]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from safeguards.errors import ConfigurationError
@@ -57,6 +58,9 @@ class Settings(BaseSettings):
     public_url: str = "http://127.0.0.1:8000"
     """Where people reach the gateway: the base of the links in messages."""
 
+    flower_url: str = ""
+    """Where operators reach Flower; the console has no link to it unless given."""
+
     policies_file: Path = ROOT / "deploy" / "policies.yaml"
     """Which safeguards judge which actions, and how people are asked."""
 
@@ -68,6 +72,20 @@ class Settings(BaseSettings):
 
     allow_private_webhooks: bool = False
     """Let webhooks and Slack posts go to private, loopback and link-local addresses."""
+
+    oidc_issuer: str | None = None
+    """The OpenID provider by which people may sign in beside a password, by its issuer identifier
+    (OpenID Connect Discovery 1.0 section 3); https, or http on this machine."""
+
+    oidc_client_id: str | None = None
+    """What the provider knows the console by; its redirect URI is
+    `<public_url>/sign-in/oidc/callback`."""
+
+    oidc_client_secret: SecretStr | None = None
+    """The client's secret; none for a public client, whose proof is PKCE alone."""
+
+    oidc_name: str = Field("your organisation", min_length=1, max_length=60)
+    """What people call the provider: "Sign in with …"."""
 
     messages_per_window: int = Field(5, ge=1)
     """How many messages one person, or one place that people read, gets by one channel within a
@@ -93,6 +111,20 @@ class Settings(BaseSettings):
     smtp_port: int = Field(1025, ge=1, le=65535)
     """Where the mail catcher takes mail."""
 
+    @model_validator(mode="after")
+    def _oidc_is_whole(self) -> Self:
+        if (self.oidc_issuer is None) != (self.oidc_client_id is None):
+            raise ValueError("SAFEGUARDS_OIDC_ISSUER and SAFEGUARDS_OIDC_CLIENT_ID go together")
+        if self.oidc_client_secret is not None and self.oidc_issuer is None:
+            raise ValueError("SAFEGUARDS_OIDC_CLIENT_SECRET goes with SAFEGUARDS_OIDC_ISSUER")
+        if self.oidc_issuer is not None:
+            issuer = urlsplit(self.oidc_issuer)
+            is_here = issuer.hostname in ("127.0.0.1", "localhost", "::1")
+            schemes = ("http", "https") if is_here else ("https",)
+            if not issuer.netloc or issuer.scheme not in schemes:
+                raise ValueError("SAFEGUARDS_OIDC_ISSUER is no https URL")
+        return self
+
 
 def load_settings(env_file: Path | None = None) -> Settings:
     """Read the settings from the environment, then from `env_file` for those not in it.
@@ -108,11 +140,13 @@ def load_settings(env_file: Path | None = None) -> Settings:
     try:
         return Settings(_env_file=env_file)
     except ValidationError as error:
-        wrong = "; ".join(
-            f"{PREFIX}{'.'.join(map(str, line['loc'])).upper()}: {line['msg']}"
-            for line in error.errors()
-        )
+        wrong = "; ".join(_place(line["loc"]) + line["msg"] for line in error.errors())
         raise ConfigurationError(f"settings that do not fit: {wrong}") from error
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    """Return the name of a setting; nothing where several do not fit each other."""
+    return f"{PREFIX}{'.'.join(map(str, location)).upper()}: " if location else ""
 
 
 def _suggestion(name: str, known: set[str]) -> str:

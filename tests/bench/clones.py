@@ -15,7 +15,13 @@ import redis
 from safeguards.identifiers import derived_id, new_id
 from safeguards_runtime.records import Approval, Delivery, Record
 from safeguards_runtime.store import Store
-from safeguards_runtime.store.encoding import agenda_key, index_key, milliseconds, record_key
+from safeguards_runtime.store.encoding import (
+    agenda_key,
+    index_key,
+    milliseconds,
+    rank_key,
+    record_key,
+)
 
 AT_ONCE = 500
 SYNCED = "sg:bench:synced"
@@ -71,7 +77,7 @@ def _places(record: Record) -> dict[str, int]:
     """Return the sorted sets in which a record stands, each with its score there."""
     lists = {index_key(name): 0 for name in record.indexes()}
     agendas = {agenda_key(service): milliseconds(at) for service, at in record.due().items()}
-    return lists | agendas
+    return lists | agendas | {rank_key(name): rank for name, rank in record.ranks().items()}
 
 
 def _delivery_id(delivery: Delivery, approval_id: str) -> str:

@@ -1,13 +1,14 @@
 """How cost grows with the number of pending approvals.
 
 Two stacks, one with few and one with many pending, and the same figures of both in turns: decision
-latency, and how long the first page of the list takes.
+latency, and how long the first page of the list takes, over the API and in the console.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from functools import partial
 
 import httpx2
@@ -26,6 +27,7 @@ from tests.bench.work import told
 from tests.stack import Stack
 
 PAGE_LENGTH = 50
+CONSOLE_PAGE_LENGTH = 30
 PENDING = index_key("approvals:status:PENDING")
 
 
@@ -38,6 +40,7 @@ async def _growth(parts: Parts, plan: Plan) -> list[Figure]:
         try:
             decisions = await _decisions(stacks, plan)
             pages = await _pages(stacks, plan)
+            shown = await _console_pages(stacks, plan)
         finally:
             clones.remove(_store_url(parts.stack), template, ids)
     return [
@@ -48,7 +51,11 @@ async def _growth(parts: Parts, plan: Plan) -> list[Figure]:
             Goal.at_most(1.3),
             base_name=f"that with {few:,} pending",
         )
-        for what, turns in (("decision latency", decisions), ("the list's first page", pages))
+        for what, turns in (
+            ("decision latency", decisions),
+            ("the list's first page", pages),
+            ("the console's list", shown),
+        )
     ]
 
 
@@ -88,8 +95,47 @@ async def _pages(stacks: dict[str, Stack], plan: Plan) -> dict[str, list[list[fl
     """Return how long a reviewer waits for the first page, turn by turn, in milliseconds."""
     clients = {name: stack.http(stack.reviewer_keys["alex"]) for name, stack in stacks.items()}
 
+    def page(client: httpx2.Client) -> None:
+        answer = client.get("/approvals", params={"status": "PENDING"}).raise_for_status()
+        assert len(answer.json()["approvals"]) == PAGE_LENGTH
+
+    return await _waited(clients, page, plan)
+
+
+async def _console_pages(stacks: dict[str, Stack], plan: Plan) -> dict[str, list[list[float]]]:
+    """Return how long a reviewer who has signed in waits for the list of required actions."""
+    clients = {name: _signed_in(stack) for name, stack in stacks.items()}
+
+    def page(client: httpx2.Client) -> None:
+        answer = client.get("/console").raise_for_status()
+        assert answer.text.count(" data-row") == CONSOLE_PAGE_LENGTH
+
+    return await _waited(clients, page, plan)
+
+
+def _signed_in(stack: Stack) -> httpx2.Client:
+    """Return a client with the cookie of somebody who has signed in."""
+    form = {"name": "alex", "password": stack.passwords["alex"]}
+    with httpx2.Client(base_url=stack.url, verify=False) as stranger:
+        answer = stranger.post("/sign-in", data=form)
+    # A client does not send a secure cookie to loopback, as browsers do.
+    cookie = answer.headers["set-cookie"].partition(";")[0]
+    return httpx2.Client(base_url=stack.url, headers={"Cookie": cookie}, timeout=30, verify=False)
+
+
+async def _waited(
+    clients: dict[str, httpx2.Client], page: Callable[[httpx2.Client], None], plan: Plan
+) -> dict[str, list[list[float]]]:
+    """Return how long each client waits for a page, turn by turn, in milliseconds."""
+
+    def timed(client: httpx2.Client) -> float:
+        time.sleep(plan.pause_seconds)
+        sent_at = time.perf_counter()
+        page(client)
+        return (time.perf_counter() - sent_at) * 1000
+
     async def turn(name: str, number: int) -> list[float]:
-        return [_page(clients[name], plan.pause_seconds) for _ in range(number)]
+        return [timed(clients[name]) for _ in range(number)]
 
     try:
         for name in clients:
@@ -99,15 +145,6 @@ async def _pages(stacks: dict[str, Stack], plan: Plan) -> dict[str, list[list[fl
     finally:
         for client in clients.values():
             client.close()
-
-
-def _page(reviewer: httpx2.Client, pause_seconds: float) -> float:
-    time.sleep(pause_seconds)
-    sent_at = time.perf_counter()
-    page = reviewer.get("/approvals", params={"status": "PENDING"}).raise_for_status().json()
-    had_at = time.perf_counter()
-    assert len(page["approvals"]) == PAGE_LENGTH
-    return (had_at - sent_at) * 1000
 
 
 GROWTH = Measurement("growth", _growth)

@@ -13,7 +13,7 @@ from safeguards.identifiers import new_id
 from safeguards.types import AlertSeverity
 from safeguards_runtime.records import Action, Approval, Change, Delivery, Record, opening
 from safeguards_runtime.records import action as action_rules
-from safeguards_runtime.records.action import Terms
+from safeguards_runtime.records.terms import Terms
 from safeguards_runtime.reviewers import Directory
 from safeguards_runtime.store import Store
 from safeguards_runtime.store.encoding import agenda_key

@@ -356,6 +356,13 @@ def _nothing_left(journal: Journal, snapshot: Snapshot) -> Iterator[str]:
     for name in {*indexed, *snapshot.indexes}:
         odd = indexed[name] ^ snapshot.indexes.get(name, set())
         yield from (f"{record_id} is wrongly in or out of the list {name}" for record_id in odd)
+    ranked: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for record in snapshot.records.values():
+        for name, rank in record.ranks().items():
+            ranked[name][record.id] = rank
+    for name in {*ranked, *snapshot.ranks}:
+        wrong = dict(ranked[name].items() ^ snapshot.ranks.get(name, {}).items())
+        yield from (f"{record_id} is wrongly placed in the list {name}" for record_id in wrong)
     for claim, value in snapshot.claims.items():
         if value.partition(" ")[0] not in snapshot.records:
             yield f"{claim} is for {value}, which is gone"

@@ -14,15 +14,20 @@ from safeguards_runtime.store.encoding import (
     CONFIRMED,
     COUNTERS,
     FEED,
+    NEWS,
+    TRAIL,
     agenda_key,
     decode,
     index_key,
+    names_key,
+    rank_key,
     record_key,
 )
 from safeguards_runtime.topology import Queue, Service
 
 AGENDAS = {agenda_key(service): service for service in Service}
 INDEX = index_key("")
+RANK = rank_key("")
 CLAIM = "sg:claim:"
 RECORD = record_key("")
 
@@ -36,6 +41,7 @@ class Snapshot:
         histories: the lines of each record's history, by their numbers in the store.
         agendas: the ids on each, with the milliseconds at which they are due.
         indexes: the ids in each list.
+        ranks: the ids in each list by a number, with those numbers.
         feed: every entry of the outcome feed.
         claims: each claim and its value.
         strays: keys and fields that belong to nothing.
@@ -46,6 +52,7 @@ class Snapshot:
     histories: dict[str, dict[int, HistoryView]] = field(default_factory=dict)
     agendas: dict[Service, dict[str, float]] = field(default_factory=dict)
     indexes: dict[str, set[str]] = field(default_factory=dict)
+    ranks: dict[str, dict[str, int]] = field(default_factory=dict)
     feed: list[Outcome | Question] = field(default_factory=list)
     claims: dict[str, str] = field(default_factory=dict)
     strays: list[str] = field(default_factory=list)
@@ -62,8 +69,8 @@ class Snapshot:
         return [record for record in self.records.values() if isinstance(record, Delivery)]
 
 
-PASSING = ("sg:allowance:", "sg:secret:", "sg:once:")
-"""What is no record: allowances, secrets and used signatures."""
+PASSING = ("sg:allowance:", "sg:secret:", "sg:once:", names_key(""))
+"""What is no record: allowances, secrets, used signatures and plain names."""
 
 
 def take(store_url: str, broker_url: str) -> Snapshot:
@@ -88,13 +95,16 @@ def _read(store: Any, key: str, snapshot: Snapshot) -> None:
     elif key.startswith(INDEX):
         found = {i.decode() for i in store.zrange(key, 0, -1)}
         snapshot.indexes[key.removeprefix(INDEX)] = found
+    elif key.startswith(RANK):
+        entries = store.zrange(key, 0, -1, withscores=True)
+        snapshot.ranks[key.removeprefix(RANK)] = {i.decode(): int(rank) for i, rank in entries}
     elif key == FEED:
         bodies = [fields[b"d"].decode() for _, fields in store.xrange(FEED)]
         page = OutcomePage.model_validate_json(f'{{"entries":[{",".join(bodies)}],"cursor":""}}')
         snapshot.feed = list(page.entries)
     elif key.startswith(CLAIM):
         snapshot.claims[key] = (store.get(key) or b"").decode()
-    elif key in (CONFIRMED, COUNTERS) or key.startswith(PASSING):
+    elif key in (CONFIRMED, COUNTERS, NEWS, TRAIL) or key.startswith(PASSING):
         return
     elif is_id(key.removeprefix(RECORD)):
         _read_record(store, key.removeprefix(RECORD), snapshot)

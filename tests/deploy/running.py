@@ -72,7 +72,9 @@ class Running:
         found: list[int] = []
 
         def has_come() -> bool:
+            has_ended = not self._reader.is_alive()
             found[:] = [n for n, line in enumerate(list(self.lines)) if re.search(pattern, line)]
+            assert len(found) >= occurrence or not has_ended, f"it has ended without {pattern!r}"
             return len(found) >= occurrence
 
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -13,8 +14,10 @@ import pytest
 import redis
 import yaml
 
+from deploy.demo_reviewer import PASSWORD_FILE, ensure_password
 from deploy.local import AGENT_KEY_FILE, ENV_FILE, REVIEWER_KEY_FILE, prepare, services
 from deploy.valkey import ValkeyServer, free_port
+from safeguards.errors import ConfigurationError
 from safeguards_runtime.settings import PREFIX, load_settings
 from tests.deploy.running import Running, eventually
 
@@ -71,6 +74,57 @@ def test_the_user_is_told_where_to_look(environment: dict[str, str]) -> None:
         ):
             running.position(f"http://127.0.0.1:{environment[f'{PREFIX}{name}_PORT']}{path}")
         running.position(REVIEWER_KEY_FILE)
+
+
+def test_the_reviewers_password_is_made_once_and_printed_while_it_holds(
+    environment: dict[str, str],
+) -> None:
+    kept = Path(environment[f"{PREFIX}DATA_DIR"]) / PASSWORD_FILE
+    printed = []
+    for _ in range(2):
+        with local(environment) as running:
+            told = running.match(r"Console +http://\S+   sign in as alex, password (\S{20})$")
+            printed.append(told[1])
+    assert printed[0] == printed[1]
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    with local(environment) as running:
+        running.position("Safeguards is running")
+        kept.unlink()
+        url = load_settings(Path(environment[f"{PREFIX}DATA_DIR"]) / ENV_FILE).store_url
+        # As when Alex has changed it: what is not in force is not printed.
+        assert asyncio.run(ensure_password(url, 0, kept)) is None
+        assert not kept.exists()
+
+
+def test_with_own_reviewers_there_is_no_password_of_ours(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    people = {"id": "kim", "name": "Kim", "groups": ["reviewers"]}
+    own = tmp_path / "reviewers.yaml"
+    own.write_text(yaml.safe_dump({"version": 1, "reviewers": [people]}))
+    with local(environment, SAFEGUARDS_REVIEWERS_FILE=str(own)) as running:
+        running.position(r"Console .*`safeguards-admin reviewers set-password ID`")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"ISSUER": "https://login.example"}, "CLIENT_ID go together"),
+        ({"ISSUER": "http://login.example", "CLIENT_ID": "a"}, "is no https URL"),
+        ({"ISSUER": "login.example", "CLIENT_ID": "a"}, "is no https URL"),
+        ({"CLIENT_SECRET": "a"}, "goes with SAFEGUARDS_OIDC_ISSUER"),
+    ],
+)
+def test_an_openid_provider_is_named_whole(
+    environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    given: dict[str, str],
+    words: str,
+) -> None:
+    for name, value in given.items():
+        monkeypatch.setenv(f"{PREFIX}OIDC_{name}", value)
+    with pytest.raises(ConfigurationError, match=words):
+        load_settings()
 
 
 def test_a_killed_store_comes_back_on_its_port_with_its_data(environment: dict[str, str]) -> None:

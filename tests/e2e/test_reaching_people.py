@@ -251,16 +251,17 @@ def test_an_approval_that_reached_nobody_is_listed_until_it_ends(stack: Stack) -
 
 
 def test_what_is_serious_asks_for_sign_in(stack: Stack) -> None:
-    """The mail's link shows the request; it is decided only with the reviewer's own key."""
+    """The mail's link shows the request; it is decided only with the reviewer's own password."""
     asked = request(stack, "serious", "Pay a fortune")
     link = link_in(mail_to(stack, ALEX, "Pay a fortune"))
     with httpx2.Client(follow_redirects=True) as browser:
         form = Form(browser.get(link).text, "approve").fields
-        assert "key" in form
-        for key in ("", "sgk_wrong", stack.reviewer_keys["sam"].api_key, stack.agent_key.api_key):
-            assert browser.post(link, data={**form, "key": key}).status_code == 403
+        assert "password" in form
+        theirs = stack.passwords["alex"]
         key = stack.reviewer_keys["alex"].api_key
-        assert browser.post(link, data={**form, "key": key}).status_code == 200
+        for wrong in ("", f"{theirs}x", stack.passwords["sam"], key):
+            assert browser.post(link, data={**form, "password": wrong}).status_code == 403
+        assert browser.post(link, data={**form, "password": theirs}).status_code == 200
     assert stack.client().wait(asked, 10).decided_by == "alex"
 
 

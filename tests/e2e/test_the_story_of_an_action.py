@@ -70,7 +70,13 @@ def answer_from_mail(stack: Stack, title: str, response: str, **typed: str) -> h
         page = browser.get(link)
         assert page.status_code == 200
         assert title in page.text
-        return browser.post(link, data={**Form(page.text, response).fields, **typed})
+        sent = {**Form(page.text, response).fields, **typed}
+        answer = browser.post(link, data=sent)
+        # Changes are shown before they are sent.
+        shown = re.search(r'name="seal" value="([^"]+)"', answer.text)
+        if response == "modify" and shown:
+            answer = browser.post(link, data={**sent, "seal": shown[1]})
+        return answer
 
 
 def submitted_over_http(stack: Stack, agent: Safeguards, title: str) -> str:
@@ -188,7 +194,8 @@ def test_reject(stack: Stack) -> None:
     """The agent learns why, and may run nothing."""
     agent = stack.client()
     action = agent.submit("trader", "transaction", PAYMENT, title="Pay too much")
-    answer_from_mail(stack, "Pay too much", "reject", comments="Not this quarter")
+    typed = {"reason": "", "comments": "Not this quarter"}
+    answer_from_mail(stack, "Pay too much", "reject", **typed)
     outcome = agent.wait(action, 10)
     assert (outcome.status, outcome.comments) == (ActionStatus.REJECTED, "Not this quarter")
     with pytest.raises(NotApprovedError, match="Not this quarter"):

@@ -10,7 +10,7 @@ from typing import Any
 from safeguards.types import AlertSeverity
 from safeguards_runtime.records import Action, Approval, Change, Delivery, Record
 from safeguards_runtime.records import delivery as delivery_rules
-from safeguards_runtime.records.action import Escalation
+from safeguards_runtime.records.terms import Escalation
 from safeguards_runtime.reviewers import Directory
 from safeguards_runtime.topology import Service
 from services.notifier import planning

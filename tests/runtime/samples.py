@@ -18,8 +18,9 @@ from safeguards_runtime.records import Action, Approval, Change, Delivery, Recor
 from safeguards_runtime.records import action as action_rules
 from safeguards_runtime.records import approval as approval_rules
 from safeguards_runtime.records import delivery as delivery_rules
-from safeguards_runtime.records.action import Judgement, Terms
+from safeguards_runtime.records.judgement import Judgement
 from safeguards_runtime.records.record import NO_HASH, history_hash
+from safeguards_runtime.records.terms import Terms
 
 R = TypeVar("R", bound=Record)
 

@@ -11,14 +11,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safeguards.canonical import digest
-from safeguards.contracts import AnswerSubmission, ApprovalSubmission, Outcome, Verdict
+from safeguards.contracts import (
+    AnswerSubmission,
+    ApprovalSubmission,
+    Outcome,
+    ResponseKind,
+    ResponseSubmission,
+    Verdict,
+)
 from safeguards.types import ActionStatus
 from safeguards_runtime.records import Action, Approval, Change, Refusal, opening, waiting
 from safeguards_runtime.records import action as action_rules
 from safeguards_runtime.records import approval as rules
 from safeguards_runtime.records.approval import MAX_QUESTIONS
 from safeguards_runtime.records.events import RESOLVED
-from safeguards_runtime.records.modifications import field_type, fits
+from safeguards_runtime.records.modifications import checked, field_type, fits
+from safeguards_runtime.records.terms import FieldLimit
 from safeguards_runtime.topology import HINT_GRACE_SECONDS, Service
 from tests.runtime.samples import (
     TERMS,
@@ -589,3 +597,54 @@ def test_a_record_comes_back_from_its_stored_form_as_it_was(context: dict[str, A
     again = Approval.model_validate_json(open_.body())
     assert again.model_copy(update={"revision": open_.revision}) == open_
     assert digest(again.context) == digest(open_.context)
+
+
+def test_it_is_decided_only_in_the_ways_that_the_terms_name() -> None:
+    """A question back is no decision."""
+    approval = asked(terms=TERMS.model_copy(update={"answer_by": ("console", "api")}))
+    seen: dict[str, Any] = {"version": approval.version, "digest": approval.digest}
+    for response in ("approve", "reject", "ask"):
+        body = ResponseSubmission(response=ResponseKind(response), comments="why?", **seen)
+
+        def answer(via: str, body: ResponseSubmission = body) -> Change | None:
+            return rules.respond(
+                approval,
+                body,
+                reviewer_id="alex",
+                groups={"reviewers"},
+                via=via,
+                now=at(1),
+            )
+
+        assert answer("console") is not None
+        if response == "ask":
+            assert answer("email") is not None
+            continue
+        for via in ("email", "slack"):
+            with pytest.raises(Refusal, match="decided by console or api only") as caught:
+                answer(via)
+            assert caught.value.code == "not_this_way"
+
+
+@pytest.mark.parametrize(
+    ("limit", "allowed", "refused"),
+    [
+        ({"at_most": "asked"}, "2500.00", "2500.01"),
+        ({"at_most": "100", "at_least": "10"}, "10.00", "9.99"),
+        ({"one_of": ["1.00", "2.00"]}, "2.00", "3.00"),
+        ({"max_length": 4}, "1.00", "10.00"),
+    ],
+)
+def test_a_field_is_changed_only_within_its_limits(
+    limit: dict[str, Any], allowed: str, refused: str
+) -> None:
+    context = {"amount": "2500.00", "payee": "ACME"}
+    limits = {"amount": FieldLimit(**limit)}
+    with pytest.raises(Refusal, match="'amount' must be") as caught:
+        checked(context, ["amount"], {"amount": refused}, None, limits)
+    assert caught.value.code == "outside_limits"
+    before = {"amount": "77.00"}
+    assert checked(context, ["amount"], {"amount": allowed}, before, limits) in (
+        {"amount": allowed},
+        {},
+    )

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,6 +23,7 @@ from safeguards.types import AlertSeverity, SafetyAlert
 from safeguards_runtime import channel_kinds
 from safeguards_runtime.channels import Channel, ChannelLoader, load_channels
 from safeguards_runtime.plain_channel import PlainChannel
+from tests import installing
 from tests.deploy.running import eventually
 from tests.example_channel import install
 from tests.receivers import HttpReceiver, webhook_secret
@@ -239,13 +241,7 @@ class Broken(Paced):
         raise OSError("no such device")
 
 
-def register(folder: Path, package: str, **kinds: str) -> None:
-    """Install a package that registers kinds, as far as anybody who looks can tell."""
-    info = folder / f"{package}-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
-    lines = [f"{name} = {value}" for name, value in kinds.items()]
-    (info / "entry_points.txt").write_text("\n".join(["[safeguards.channels]", *lines, ""]))
+register = partial(installing.register, group=channel_kinds.KINDS.group)
 
 
 @pytest.fixture

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from deploy.valkey import ValkeyServer
 from safeguards.errors import ConfigurationError
 from safeguards.types import AlertSeverity
-from safeguards_runtime.policies import PolicyFile, TermsConfig, load_policies
-from safeguards_runtime.records.action import Terms
+from safeguards_runtime.policies import PolicyFile, TermsConfig
+from safeguards_runtime.policy_book import load_policies
+from safeguards_runtime.records.terms import Terms
 from safeguards_runtime.reviewers import Reviewer
 from safeguards_runtime.store import Store
 
@@ -25,14 +27,14 @@ SHIPPED = load_policies(Path("deploy/policies.yaml"))
 )
 def test_another_spelling_meets_the_same_policy(action_type: str) -> None:
     """Case and separators are the agent's choice, and must not lead past a policy."""
-    assert "health-records" in [p.name for p in SHIPPED.matching("a", action_type)]
+    assert "health-records" in [p.name for p in SHIPPED.index.matching("a", action_type, {})]
 
 
 @pytest.mark.parametrize(
     "action_type", ["search_Investment", "high-risk-investment", "Transaction"]
 )
 def test_payments_by_any_spelling(action_type: str) -> None:
-    assert "payments" in [p.name for p in SHIPPED.matching("a", action_type)]
+    assert "payments" in [p.name for p in SHIPPED.index.matching("a", action_type, {})]
 
 
 def test_an_unknown_name_in_a_policy_is_an_error(tmp_path: Path) -> None:
@@ -103,16 +105,21 @@ def test_what_a_policy_says_of_asking_is_what_the_approval_keeps() -> None:
         "order": "chain",
         "timeout_seconds": 300,
         "on_timeout": "reject",
-        "editable": ["amount"],
+        "editable": {"amount": {"at_most": "asked"}},
+        "answer_by": ["console", "api"],
         "remind_after_seconds": [60, 120],
         "escalation": [step, {"after_seconds": 240, "groups": ["board"]}],
         "working_hours": True,
         "on_unreachable": "reject",
         "sign_in_from": "ERROR",
+        "quorum": 2,
+        "four_eyes": True,
     }
     kept = terms(**written).terms().model_dump(mode="json")
     kept["escalation"][1].pop("channels")
-    assert kept == written
+    limits = kept.pop("limits")
+    assert limits["amount"]["at_most"] == "asked"
+    assert kept == {**written, "editable": ["amount"]}
 
 
 def test_what_a_policy_leaves_out_is_what_terms_have() -> None:
@@ -182,3 +189,15 @@ def test_wrong_terms_are_named_with_their_place(tmp_path: Path, name: str) -> No
     with pytest.raises(ConfigurationError, match=r"policies\.yaml: approvals\.default") as caught:
         load_policies(path)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("given", [{"quorum": 2}, {"four_eyes": True}])
+def test_silence_does_not_approve_for_several(given: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="silence is not the approval of several"):
+        terms(on_timeout="approve", **given)
+
+
+@pytest.mark.parametrize("quorum", [0, 21])
+def test_a_quorum_is_of_one_to_twenty_people(quorum: int) -> None:
+    with pytest.raises(ValidationError):
+        terms(quorum=quorum)

@@ -26,7 +26,7 @@ from safeguards.identifiers import new_id
 from safeguards.publisher import QUEUE, ActionPublisher
 from safeguards.types import ActionStatus
 from safeguards_runtime.messaging import make_app, publisher
-from safeguards_runtime.records import ApiKey, Approval, api_key
+from safeguards_runtime.records import ApiKey, Approval, Change, api_key
 from safeguards_runtime.records.api_key import Role, api_key_text, hash_secret
 from safeguards_runtime.settings import Settings
 from safeguards_runtime.store import NotReplicatedError, Store, StoreBusyError
@@ -167,7 +167,7 @@ async def test_without_replicas_nothing_is_acknowledged(group: SentinelGroup) ->
         approval = await opened(store)
         decide = answering("approve")
         change = decide(approval, await store.now())
-        assert change is not None
+        assert isinstance(change, Change)
         with group.paused(*group.replicas()):
             with pytest.raises(NotReplicatedError):
                 await store.commit([[change]])

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from safeguards.errors import ConfigurationError
+from safeguards_runtime.reviewer import ConsoleRole
 from safeguards_runtime.reviewers import Directory, Reviewer, load_directory
 
 
@@ -76,6 +77,37 @@ def test_whom_no_channel_can_reach_is_warned_about(
     assert "sam" in said
     assert "alex" not in said
     assert "lee" not in said
+
+
+# --- what they may do in the console -------------------------------------------------------------
+
+
+def test_roles_are_a_reviewers_unless_given_and_an_admins_are_all() -> None:
+    assert reviewer().roles == {ConsoleRole.REVIEWER}
+    assert reviewer(roles=["admin"]).roles == set(ConsoleRole)
+    assert reviewer(roles=["operator"], groups=[]).roles == {ConsoleRole.OPERATOR}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"roles": ["boss"]}, "roles"),
+        ({"roles": []}, "roles"),
+        ({"roles": ["operator"]}, "needs the role reviewer"),  # a group's members may answer
+    ],
+)
+def test_roles_that_are_refused(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        reviewer(**given)
+
+
+def test_a_reviewer_is_found_by_mail_address_and_by_no_other() -> None:
+    people = directory(person("kim", email="Kim@Example.com"))
+    assert getattr(people.by_email("kim@example.COM"), "id", None) == "kim"
+    # The Kelvin sign, which `casefold` takes for a K.
+    assert people.by_email("\u212aim@example.com") is None
+    assert people.by_email("kim+x@example.com") is None
+    assert people.by_email("") is None
 
 
 # --- groups within groups -----------------------------------------------------------------------

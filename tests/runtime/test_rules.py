@@ -10,11 +10,10 @@ import yaml
 
 from deploy.local import prepare
 from safeguards.errors import ConfigurationError
-from safeguards_runtime.policies import PolicyFile
+from safeguards_runtime.policy_book import book_of
 from safeguards_runtime.reviewers import Directory
 from safeguards_runtime.rules import Rules, load_rules, rules_in_force, unknown_channels
 from safeguards_runtime.settings import Settings
-from services.safeguard_evaluator.evaluation import judges_in_force
 from tests.deploy.running import eventually
 
 MANAGERS = {"after_seconds": 60, "groups": ["managers"]}
@@ -49,8 +48,10 @@ def write(path: Path, content: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (policies(("reviewers", "ghosts")), r"approvals\.default\.groups: .*'ghosts'"),
-        (policies(escalation=[MANAGERS]), r"default\.escalation\.0\.groups: .*'managers'"),
+        (policies(("reviewers", "ghosts")), r"approvals\.default\.groups.*line 5.*'ghosts'"),
+        (policies(escalation=[MANAGERS]), r"default\.escalation\.0\.groups.*line 6.*'managers'"),
+        (policies(quorum=2), r"default\.quorum.*: 2 must approve, and .* has 1 in all"),
+        (policies(four_eyes=True, editable=["*"]), r"default\.quorum.*: 1 must .*four_eyes"),
     ],
 )
 def test_policies_that_ask_nobody_are_refused(
@@ -90,14 +91,14 @@ def test_members_of_an_included_group_are_enough() -> None:
     directory = Directory.model_validate(
         {**reviewers("treasury"), "groups": {"finance": {"includes": ["treasury"]}, "treasury": {}}}
     )
-    rules = Rules(PolicyFile.model_validate(policies(("finance",))), directory)
+    rules = Rules(book_of(policies(("finance",))), directory)
     assert rules.directory.members(("finance",))
 
 
 def test_channels_that_do_not_exist_are_named_with_their_place() -> None:
     terms = policies(channels=["email", "fax"], escalation=[{**MANAGERS, "channels": ["pager"]}])
     people = reviewers("reviewers", "managers", channels=["log", "drum"])
-    rules = Rules(PolicyFile.model_validate(terms), Directory.model_validate(people))
+    rules = Rules(book_of(terms), Directory.model_validate(people))
     assert unknown_channels(rules, {"email", "log"}) == (
         "approvals.default.channels: 'fax'",
         "approvals.default.escalation.0.channels: 'pager'",
@@ -109,7 +110,7 @@ def test_channels_that_do_not_exist_are_named_with_their_place() -> None:
 
 
 def test_a_policy_whose_safeguard_cannot_be_built_changes_nothing(files: Settings) -> None:
-    judges = judges_in_force(files)
+    judges = rules_in_force(files)
     before = judges.current
     wrong = {"finance": {"uses": "financial_services", "config": {"transaction_limits": "lots"}}}
     write(files.policies_file, {**policies(timeout_seconds=60), "safeguards": wrong})
@@ -118,7 +119,7 @@ def test_a_policy_whose_safeguard_cannot_be_built_changes_nothing(files: Setting
     right = {"finance": {"uses": "financial_services"}}
     write(files.policies_file, {**policies(timeout_seconds=60), "safeguards": right})
     eventually(lambda: judges.current is not before, "the new policies are taken", 10)
-    assert set(judges.current.safeguards) == {"finance"}
+    assert set(judges.current.book.safeguards) == {"finance"}
     assert judges.current.policies.approvals["default"].timeout_seconds == 60
     assert judges.error is None
 
@@ -127,10 +128,11 @@ def test_new_reviewers_leave_the_safeguards_as_they_are(files: Settings) -> None
     """One may keep something in mind between two actions."""
     right = {"finance": {"uses": "financial_services"}}
     write(files.policies_file, {**policies(("reviewers",)), "safeguards": right})
-    judges = judges_in_force(files)
+    judges = rules_in_force(files)
     kept = judges.current
     write(files.reviewers_file, reviewers("others"))
     eventually(lambda: bool(judges.current and judges.error), "the reviewers are refused", 10)
     write(files.reviewers_file, reviewers("others", "reviewers"))
     eventually(lambda: bool(judges.current and not judges.error), "the reviewers are taken", 10)
-    assert judges.current is kept
+    assert judges.current.book is kept.book
+    assert judges.current.directory.members(("others",))

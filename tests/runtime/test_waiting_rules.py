@@ -16,7 +16,6 @@ from safeguards.types import ActionStatus, AlertSeverity
 from safeguards_runtime.records import Approval, Change, Refusal, opening
 from safeguards_runtime.records import approval as approval_rules
 from safeguards_runtime.records import waiting as rules
-from safeguards_runtime.records.action import Escalation, Terms
 from safeguards_runtime.records.approval import UNREACHED, UNREACHED_INDEX, Step
 from safeguards_runtime.records.delivery import token_hash
 from safeguards_runtime.records.events import (
@@ -28,6 +27,7 @@ from safeguards_runtime.records.events import (
     UNREACHABLE,
 )
 from safeguards_runtime.records.rota import ALWAYS, Rota
+from safeguards_runtime.records.terms import Escalation, Terms
 from safeguards_runtime.reviewers import Directory
 from safeguards_runtime.topology import Service
 from tests.runtime.samples import NOW, TERMS, asked, at, done, respond, responded
@@ -531,3 +531,24 @@ def test_silence_is_no_consent_of_those_who_were_never_reached(is_reached: bool)
     ended = done(rules.advance(open_, open_.expires_at), Approval)
     wanted = ActionStatus.APPROVED if is_reached else ActionStatus.TIMED_OUT
     assert ended.status is wanted
+
+
+# --- silence as consent -------------------------------------------------------------------------
+
+
+def test_an_agent_cannot_shorten_the_time_to_object() -> None:
+    """Where silence is consent, one second would leave nobody any."""
+    hurried = _opened(timeout_seconds=1, on_timeout="approve")
+    assert hurried.expires_at == NOW + timedelta(seconds=TERMS.timeout_seconds)
+    assert _opened(timeout_seconds=1).expires_at == NOW + timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("is_paused", "status"), [(False, ActionStatus.APPROVED), (True, ActionStatus.TIMED_OUT)]
+)
+def test_silence_is_no_consent_for_an_agent_that_is_paused(
+    is_paused: bool, status: ActionStatus
+) -> None:
+    silent = _opened(on_timeout="approve")
+    change = rules.advance(silent, silent.expires_at, is_paused=is_paused)
+    assert done(change, Approval).status is status

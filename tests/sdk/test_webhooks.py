@@ -54,6 +54,7 @@ OUTCOME = {
     "modifications": {"amount": "10.00"},
     "decided_by": "alex",
     "decided_for": None,
+    "approvers": ["sam", "alex"],
     "decided_at": "2026-03-01T12:30:00Z",
     "approved_digest": "1" * 64,
 }
@@ -73,6 +74,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "approval.reminded": OPEN,
     "approval.escalated": OPEN,
     "approval.answered": OPEN,
+    "approval.changed": OPEN,
+    "approval.handed_over": OPEN,
     "approval.unreachable": OPEN,
     "approval.resolved": OUTCOME,
     "action.resolved": OUTCOME,

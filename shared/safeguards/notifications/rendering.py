@@ -58,6 +58,7 @@ def reasons_title(message: Message) -> str:
 
 _OUR_LABELS = frozenset(
     {"agent", "action", "answer by", "decided by", "in the stead of", "severity"}
+    | {"approvals", "approved by", "changed by", "handed over by", "their note"}
     | {"review and answer", "see all of them", "careful", "why you are asked", "details"}
 )
 

@@ -1,4 +1,4 @@
-"""`safeguards-admin`: API keys, messages set aside, and whom messages have not reached."""
+"""`safeguards-admin`: API keys, who signs in, messages set aside, and whom none has reached."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from safeguards_runtime.admin.console import settings
 from safeguards_runtime.admin.deliveries import approvals, channels, deliveries
 from safeguards_runtime.admin.keys import keys
 from safeguards_runtime.admin.messages import messages
+from safeguards_runtime.admin.reviewers import reviewers
 from safeguards_runtime.telemetry import configure_logging
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -20,6 +21,7 @@ app.add_typer(messages, name="messages")
 app.add_typer(deliveries, name="deliveries")
 app.add_typer(channels, name="channels")
 app.add_typer(approvals, name="approvals")
+app.add_typer(reviewers, name="reviewers")
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ import typer
 
 from safeguards.errors import SafeguardsError
 from safeguards.identifiers import is_id
+from safeguards_runtime import dead_letters
 from safeguards_runtime.admin.console import LISTED, AsJson, checked, print_rows, with_store
 from safeguards_runtime.records import (
     Approval,
@@ -17,7 +18,6 @@ from safeguards_runtime.records import (
     Delivery,
     Endpoint,
     Record,
-    delivery,
     endpoint,
 )
 from safeguards_runtime.records.approval import UNREACHED_INDEX
@@ -28,7 +28,8 @@ deliveries = typer.Typer(help="Deliveries, such as those that were given up.", n
 channels = typer.Typer(help="Channels that have failed.", no_args_is_help=True)
 approvals = typer.Typer(help="Approvals of which nobody could be told.", no_args_is_help=True)
 
-PAGE_LENGTH = 500
+OPERATOR = "operator"
+"""Who it was, in the history: somebody with access to the stack's own settings."""
 
 
 @deliveries.command("list")
@@ -49,7 +50,7 @@ def list_deliveries(
                 "channel": record.channel,
                 "to": record.reviewer_id,
                 "attempts": len(record.attempts),
-                "error": _error(record),
+                "error": dead_letters.last_error(record),
             }
             for record in found
         ]
@@ -57,28 +58,15 @@ def list_deliveries(
     print_rows(with_store(work), as_json)
 
 
-def _error(record: Delivery) -> str | None:
-    last = record.attempts[-1].error if record.attempts else None
-    return record.error or last
-
-
 async def _deliveries(
     store: Store, status: DeliveryStatus, channel: str, limit: int
 ) -> list[Delivery]:
     """Return deliveries in a status, of one channel if it is named, newest first."""
     found: list[Delivery] = []
-    before = None
-    while len(found) < limit:
-        ids = await store.listed(f"deliveries:status:{status}", before=before, limit=PAGE_LENGTH)
-        if not ids:
+    async for page in dead_letters.newest(store, status):
+        found += [record for record in page if channel in ("", record.channel)]
+        if len(found) >= limit:
             break
-        before = ids[-1]
-        _, records = await store.load(ids)
-        found += [
-            record
-            for record in records
-            if isinstance(record, Delivery) and channel in ("", record.channel)
-        ]
     return found[:limit]
 
 
@@ -96,34 +84,18 @@ def replay_deliveries(
 
     async def work(store: Store) -> Sequence[str]:
         if all_:
-            return await _replay_all(store, channel)
+            return await dead_letters.replay_all(store, channel, OPERATOR)
         wanted = [checked(delivery_id, "dlv") for delivery_id in delivery_ids or ()]
         _, found = await store.load(wanted)
         for delivery_id, record in zip(wanted, found, strict=True):
             _replayable(delivery_id, record)  # all of them, before the first is sent
-        for delivery_id in wanted:
-            await store.apply(delivery_id, Delivery, _replaying)
+        await dead_letters.replay(store, wanted, OPERATOR)
         return wanted
 
     sent = with_store(work)
     if not sent:
         raise SafeguardsError("there are no such deliveries that were given up")
     typer.echo(f"{sent[0] if len(sent) == 1 else f'{len(sent)} deliveries'}: to be sent once more")
-
-
-async def _replay_all(store: Store, channel: str) -> list[str]:
-    replayed: list[str] = []
-    while dead := await _deliveries(store, DeliveryStatus.DEAD, channel, PAGE_LENGTH):
-        applied = await store.apply_all(
-            [record.id for record in dead],
-            Delivery,
-            lambda record, now: delivery.replay(record, now, "operator"),
-            known=dead,
-        )
-        replayed += applied.changed
-        if not applied.changed:
-            break
-    return replayed
 
 
 def _replayable(delivery_id: str, record: Record | None) -> Delivery:
@@ -139,10 +111,6 @@ def _replayable(delivery_id: str, record: Record | None) -> Delivery:
             f"{delivery_id} was not given up: it is {record.status}. Nothing was sent"
         )
     return record
-
-
-def _replaying(record: Delivery | None, now: datetime) -> Change | None:
-    return delivery.replay(record, now, "operator") if record else None
 
 
 @channels.command("list")
@@ -177,7 +145,7 @@ def enable_channel(
     def rule(record: Endpoint | None, now: datetime) -> Change | None:
         if record is None:
             raise SafeguardsError(f"{name!r} has not failed")
-        return endpoint.enable(record, now, "operator")
+        return endpoint.enable(record, now, OPERATOR)
 
     with_store(lambda store: store.apply(endpoint_id, Endpoint, rule))
     typer.echo(f"{name} is up; `deliveries replay --all --channel {name}` sends what was given up")

@@ -3,74 +3,20 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, ClassVar, Literal
-
-from pydantic import BaseModel, ConfigDict
+from typing import Any, ClassVar
 
 from safeguards.canonical import digest
-from safeguards.contracts import ActionSubmission, ActionView, AlertView, Outcome, Verdict
+from safeguards.contracts import ActionSubmission, ActionView, Outcome, Verdict
 from safeguards.identifiers import twin_id
-from safeguards.types import ActionStatus, AlertSeverity
+from safeguards.types import ActionStatus
 from safeguards_runtime.records.events import ACTION_RESOLVED, ALERT_RAISED
+from safeguards_runtime.records.judgement import Judgement
 from safeguards_runtime.records.record import Change, Record, Refusal
 from safeguards_runtime.topology import Service
 
 EVALUATE = "evaluate"
 OPEN_APPROVAL = "open_approval"
-
-
-class Escalation(BaseModel):
-    """One step of an escalation chain: whom to ask as well, and when."""
-
-    model_config = ConfigDict(frozen=True)
-
-    after_seconds: int
-    """Since the approval was opened."""
-
-    groups: tuple[str, ...]
-    channels: tuple[str, ...] = ()
-    """Those of the terms unless given."""
-
-
-class Terms(BaseModel):
-    """How people are asked: what a policy says of the approval that it requires."""
-
-    model_config = ConfigDict(frozen=True)
-
-    groups: tuple[str, ...]
-    channels: tuple[str, ...]
-    """By name, in the order in which they are tried."""
-
-    order: Literal["all", "chain"] = "all"
-    """All channels at once; or one after the other, the next where the one before fails."""
-
-    timeout_seconds: int
-    on_timeout: str
-    editable: tuple[str, ...]
-    remind_after_seconds: tuple[int, ...] = ()
-    """When those who were asked are asked again, in seconds since the approval was opened."""
-
-    escalation: tuple[Escalation, ...] = ()
-    working_hours: bool = False
-    """Whether seconds count only while somebody of the groups is at work."""
-
-    on_unreachable: Literal["wait", "escalate", "reject"] = "escalate"
-    """What follows when no message has reached anybody who may answer."""
-
-    sign_in_from: AlertSeverity | None = AlertSeverity.CRITICAL
-    """From this severity on the link in a mail is not enough to answer by. None: it always is."""
-
-
-class Judgement(BaseModel):
-    """What the evaluator found: the verdict, why, and on what terms people are asked."""
-
-    model_config = ConfigDict(frozen=True)
-
-    verdict: Verdict
-    alerts: tuple[AlertView, ...] = ()
-    reasons: tuple[str, ...] = ()
-    policies: tuple[str, ...] = ()
-    terms: Terms
+SETTLE = "settle"
 
 
 class Action(Record):
@@ -86,6 +32,9 @@ class Action(Record):
     digest: str
     askers: tuple[str, ...]
     """Who may not answer: the agent, its owner, and the person it acts for."""
+
+    on_behalf_of: str | None = None
+    """The person the agent says it acts for."""
 
     key_id: str
     """The API key that it came with; its secret signs the callback."""
@@ -103,8 +52,13 @@ class Action(Record):
         return twin_id("apr", self.id)
 
     def indexes(self) -> frozenset[str]:
-        """Return the lists of actions, of all and of its agent."""
-        return frozenset({"actions", f"actions:agent:{self.agent_id}"})
+        """Return the lists of actions, of all and of its agent; and where a grant let it through,
+        of those of the grant, of its agent, and of its agent and type."""
+        names = {"actions", f"actions:agent:{self.agent_id}"}
+        if self.judgement is not None and self.judgement.grant is not None:
+            names.add(uses_index(self.judgement.grant.grant_id))
+            names |= {granted_index(self.agent_id), granted_index(self.agent_id, self.action_type)}
+        return frozenset(names)
 
     def view(self) -> ActionView:
         """Return what the agent may see."""
@@ -124,6 +78,18 @@ class Action(Record):
             created_at=self.created_at,
             outcome=self.outcome,
         )
+
+
+def uses_index(grant_id: str) -> str:
+    """Return the list of the actions that a grant let through."""
+    return f"grant:{grant_id}:uses"
+
+
+def granted_index(agent_id: str, action_type: str | None = None) -> str:
+    """Return the list of an agent's actions that any grant let through; of one type."""
+    # Last, since an agent's name may hold anything.
+    name = "actions:granted" + (f":type:{action_type}" if action_type is not None else "")
+    return f"{name}:agent:{agent_id}"
 
 
 def content_digest(
@@ -176,6 +142,7 @@ def submit(
             submission.context,
         ),
         askers=askers(submission.agent_id, owner, submission.on_behalf_of),
+        on_behalf_of=submission.on_behalf_of,
         key_id=key_id,
         callback_url=submission.callback_url,
         timeout_seconds=submission.timeout_seconds,
@@ -183,7 +150,8 @@ def submit(
     ).posted(now, Service.EVALUATOR, EVALUATE)
     detail = {"action_type": action.action_type, "digest": action.digest}
     actor = f"agent:{action.agent_id}"
-    return Change(None, action, "submitted", actor, now, detail, claims=claims or {})
+    names = {"agents": action.agent_id}
+    return Change(None, action, "submitted", actor, now, detail, claims=claims or {}, names=names)
 
 
 def askers(agent_id: str, owner: str | None, on_behalf_of: str | None) -> tuple[str, ...]:
@@ -197,11 +165,9 @@ def judge(action: Action, judgement: Judgement, now: datetime) -> Change | None:
         return _taken_over(action, Service.EVALUATOR, now)
     action_before = action
     action = action.struck(Service.EVALUATOR).model_copy(update={"judgement": judgement})
-    detail = {
-        "verdict": judgement.verdict.value,
-        "policies": list(judgement.policies),
-        "reasons": list(judgement.reasons),
-    }
+    detail = judgement.told()
+    if judgement.grant is not None:
+        detail["grant"] = judgement.grant.model_dump(mode="json")
     feed: tuple[Outcome, ...] = ()
     match judgement.verdict:
         case Verdict.REQUIRE_APPROVAL:
@@ -209,13 +175,47 @@ def judge(action: Action, judgement: Judgement, now: datetime) -> Change | None:
         case Verdict.DENY:
             action = _ended(action, ActionStatus.REJECTED, now, "; ".join(judgement.reasons))
         case Verdict.ALLOW | Verdict.NOTIFY:
-            action = _ended(action, ActionStatus.APPROVED, now, "")
+            given = judgement.grant
+            words, by = (given.words(), given.decided_by) if given else ("", "policy")
+            action = _ended(action, ActionStatus.APPROVED, now, words, by)
     if judgement.verdict is Verdict.NOTIFY:
         action = action.posted(now, Service.NOTIFIER, ALERT_RAISED)
     if action.outcome is not None:
         feed = (action.outcome,)
     event = f"judged_{judgement.verdict.value}"
-    return Change(action_before, action, event, "policy", now, detail, feed)
+    counts = judgement.counted()
+    return Change(action_before, action, event, "policy", now, detail, feed, counts=counts)
+
+
+def judged_again(action: Action, judgement: Judgement, now: datetime) -> Change | None:
+    """Note what the action counts by other arguments that its agent proposes. None if nothing is
+    counted otherwise."""
+    before = action.judgement
+    if before is None or action.status.is_final or before.reservations == judgement.reservations:
+        return None
+    counted = before.model_copy(update={"reservations": judgement.reservations})
+    after = action.model_copy(update={"judgement": counted})
+    return Change(action, after, "counted_again", Service.EVALUATOR.value, now)
+
+
+def settled(action: Action, now: datetime) -> Change:
+    """Note that the windows of safeguards say of an ended action what is true of it."""
+    after = action.struck(Service.EVALUATOR)
+    return Change(action, after, "settled", Service.EVALUATOR.value, now)
+
+
+def is_to_be_settled(action: Action) -> bool:
+    """Tell whether an action has ended and what it counts has not been set right."""
+    owed = action.owes(Service.EVALUATOR)
+    return action.status.is_final and any(entry.event == SETTLE for entry in owed)
+
+
+def _to_settle(action: Action, now: datetime) -> Action:
+    """Return an ended action; where it counts in windows, to be settled."""
+    judged = action.judgement
+    if judged is None or not judged.reservations:
+        return action
+    return action.posted(now, Service.EVALUATOR, SETTLE)
 
 
 def _taken_over(action: Action, service: Service, now: datetime) -> Change | None:
@@ -255,7 +255,7 @@ def withdraw(action: Action, now: datetime) -> Change | None:
         raise Refusal("already_decided", f"the action has ended: {action.status}")
     actor = f"agent:{action.agent_id}"
     ended = _ended(action, ActionStatus.CANCELLED, now, "", actor)
-    ended = ended.struck(Service.EVALUATOR).struck(Service.TRACKER)
+    ended = _to_settle(ended.struck(Service.EVALUATOR).struck(Service.TRACKER), now)
     assert ended.outcome is not None  # noqa: S101 - _ended sets it
     return Change(action, ended, "withdrawn", actor, now, feed=(ended.outcome,))
 
@@ -265,7 +265,7 @@ def close(action: Action, outcome: Outcome, now: datetime) -> Change | None:
     if action.status.is_final:
         return None
     update = {"status": outcome.status, "outcome": outcome}
-    after = action.model_copy(update=update).struck(Service.TRACKER)
+    after = _to_settle(action.model_copy(update=update).struck(Service.TRACKER), now)
     detail = {"status": outcome.status.value, "decided_by": outcome.decided_by}
     return Change(action, after, "closed", Service.TRACKER.value, now, detail)
 

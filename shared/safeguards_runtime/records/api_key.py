@@ -84,9 +84,9 @@ def create(key: ApiKey, now: datetime) -> Change:
     return Change(None, key, "created", "operator", now, detail)
 
 
-def revoke(key: ApiKey, now: datetime) -> Change | None:
+def revoke(key: ApiKey, now: datetime, actor: str = "operator") -> Change | None:
     """Revoke a key, for good. None if it was revoked before."""
     if key.revoked_at is not None:
         return None
     after = key.model_copy(update={"revoked_at": now})
-    return Change(key, after, "revoked", "operator", now)
+    return Change(key, after, "revoked", actor, now)

@@ -172,12 +172,17 @@ class Delivery(Record):
 
     def indexes(self) -> frozenset[str]:
         """Return the lists of deliveries: by status, of its source, of its lane or parcel."""
-        names = {f"deliveries:status:{self.status}", f"deliveries:of:{self.source_id}"}
+        names = {f"deliveries:status:{self.status}", source_index(self.source_id)}
         if self.status is DeliveryStatus.PENDING and self.postponed and self.reads == "people":
             names.add(lane_index(self.lane))
         if self.parcel_id:
             names.add(parcel_index(self.parcel_id))
         return frozenset(names)
+
+
+def source_index(source_id: str) -> str:
+    """Return the list of the deliveries that tell of an action or approval."""
+    return f"deliveries:of:{source_id}"
 
 
 def lane_index(lane: str) -> str:

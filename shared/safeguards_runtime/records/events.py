@@ -12,6 +12,12 @@ ESCALATED = "approval.escalated"
 ANSWERED = "approval.answered"
 """The agent has answered a reviewer's question: there is a new version to decide on."""
 
+CHANGED = "approval.changed"
+"""A reviewer has changed what is asked, and others must approve that: there is a new version."""
+
+HANDED_OVER = "approval.handed_over"
+"""A reviewer has put it into the hands of another, who is told."""
+
 RESOLVED = "approval.resolved"
 """It has ended."""
 
@@ -24,5 +30,5 @@ ALERT_RAISED = "alert.raised"
 ACTION_RESOLVED = "action.resolved"
 """An action has ended without a question to people."""
 
-ASKING = frozenset({REQUESTED, REMINDED, ESCALATED, ANSWERED})
+ASKING = frozenset({REQUESTED, REMINDED, ESCALATED, ANSWERED, CHANGED, HANDED_OVER})
 """The events whose messages ask for an answer."""

@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from decimal import Decimal
 from typing import Any
 
 from safeguards.canonical import canonical_json
 from safeguards_runtime.records.record import Refusal
+from safeguards_runtime.records.terms import FieldLimit
 
 _DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
 def checked(
-    context: dict[str, Any], editable: Collection[str], modifications: dict[str, Any]
+    context: dict[str, Any],
+    editable: Collection[str],
+    modifications: dict[str, Any],
+    standing: dict[str, Any] | None = None,
+    limits: Mapping[str, FieldLimit] | None = None,
 ) -> dict[str, Any]:
-    """Return what really changes, each field editable and of the type it had.
+    """Return all that then differs from the context, each field editable and of the type it had.
+
+    Args:
+        context: the arguments that the agent asks for.
+        editable: the fields that may be changed.
+        modifications: the fields that a reviewer changes, from what they are shown.
+        standing: what reviewers have changed before, and is shown. A field that is set back to
+            what the agent asks for is changed no more.
+        limits: what a field may be changed to, by its name.
 
     Raises:
-        Refusal: `not_editable`, `wrong_type`, `nothing_changed`.
+        Refusal: `not_editable`, `wrong_type`, `outside_limits`, `nothing_changed`.
     """
     for name, value in modifications.items():
         if name not in editable:
@@ -30,10 +43,14 @@ def checked(
         kind = field_type(context[name])
         if not fits(kind, value):
             raise Refusal("wrong_type", f"{name!r} must be of type {kind}", field=name, type=kind)
-    changed = differing(context, modifications)
-    if not changed:
-        raise Refusal("nothing_changed", "nothing differs from what was asked: approve it instead")
-    return changed
+        broken = limits[name].broken_by(value, context[name]) if limits and name in limits else None
+        if broken is not None:
+            raise Refusal("outside_limits", f"{name!r} must be {broken}", field=name)
+    before = standing or {}
+    if not differing({**context, **before}, modifications):
+        what = "is shown" if standing else "was asked"
+        raise Refusal("nothing_changed", f"nothing differs from what {what}: approve it instead")
+    return differing(context, {**before, **modifications})
 
 
 def differing(context: dict[str, Any], modifications: dict[str, Any]) -> dict[str, Any]:

@@ -7,13 +7,13 @@ from datetime import datetime
 from typing import Any
 
 from safeguards.contracts import ApprovalSubmission
-from safeguards.types import AlertSeverity
-from safeguards_runtime.records.action import Action, Terms, askers, content_digest
-from safeguards_runtime.records.approval import Approval
+from safeguards_runtime.records.action import Action, askers, content_digest
+from safeguards_runtime.records.approval_record import Approval, made_title
 from safeguards_runtime.records.events import REQUESTED
 from safeguards_runtime.records.record import Change
 from safeguards_runtime.records.rota import ALWAYS, Rota
-from safeguards_runtime.records.waiting import deadline, escalated, steps
+from safeguards_runtime.records.terms import Terms
+from safeguards_runtime.records.waiting import begun, deadline
 from safeguards_runtime.topology import Service
 
 
@@ -29,7 +29,7 @@ def request(
     rota: Rota = ALWAYS,
 ) -> Change:
     """Open an approval that an agent asked for directly."""
-    timeout = min(submission.timeout_seconds or terms.timeout_seconds, terms.timeout_seconds)
+    timeout = _timeout(submission.timeout_seconds, terms)
     approval = Approval(
         id=approval_id,
         agent_id=submission.agent_id,
@@ -46,6 +46,7 @@ def request(
         ),
         terms=terms,
         askers=askers(submission.agent_id, owner, submission.on_behalf_of),
+        on_behalf_of=submission.on_behalf_of,
         key_id=key_id,
         callback_url=submission.callback_url,
         created_at=now,
@@ -62,21 +63,25 @@ def open_for(action: Action, now: datetime, rota: Rota = ALWAYS) -> tuple[Change
     judged = action.judgement
     if judged is None or action.status.is_final or not action.owes(Service.TRACKER):
         return None
-    limit = judged.terms.timeout_seconds
-    timeout = min(action.timeout_seconds or limit, limit)
+    timeout = _timeout(action.timeout_seconds, judged.terms)
     approval = Approval(
         id=action.approval_id,
         action_id=action.id,
         agent_id=action.agent_id,
         action_type=action.action_type,
-        title=action.title or f"{action.agent_id} wants to run {action.action_type}",
+        title=action.title or made_title(action.agent_id, action.action_type),
         description=action.description,
         context=action.context,
         digest=action.digest,
-        severity=max((a.severity for a in judged.alerts), key=_rank, default=AlertSeverity.WARNING),
+        severity=judged.severity,
         reasons=judged.reasons,
+        alerts=judged.alerts,
+        policies=judged.policies,
+        clauses=judged.clauses,
+        policies_version=judged.version,
         terms=judged.terms,
         askers=action.askers,
+        on_behalf_of=action.on_behalf_of,
         key_id=action.key_id,
         callback_url=action.callback_url,
         created_at=now,
@@ -90,8 +95,12 @@ def open_for(action: Action, now: datetime, rota: Rota = ALWAYS) -> tuple[Change
     )
 
 
-def _rank(severity: AlertSeverity) -> int:
-    return severity.rank
+def _timeout(wanted: int | None, terms: Terms) -> int:
+    """Return how long people have to answer. An agent may want it shorter, but not where silence is
+    consent: it would leave nobody the time to object."""
+    if wanted is None or terms.on_timeout == "approve":
+        return terms.timeout_seconds
+    return min(wanted, terms.timeout_seconds)
 
 
 def _opened(
@@ -101,12 +110,9 @@ def _opened(
         "digest": approval.digest,
         "expires_at": approval.expires_at.isoformat(),
     }
-    approval = approval.model_copy(update={"steps": steps(approval, now, rota)})
-    covered = approval.terms.working_hours or rota.is_covered(
-        approval.groups, now, approval.severity, without=approval.askers
-    )
-    if approval.terms.escalation and not covered:
-        approval = escalated(approval, len(approval.terms.escalation))
+    approval, is_covered = begun(approval, now, rota)
+    if not is_covered:
         detail["nobody_on_duty"] = list(approval.terms.groups)
     approval = approval.posted(now, Service.NOTIFIER, REQUESTED)
-    return Change(None, approval, "opened", actor, now, detail, claims=claims)
+    names = {"agents": approval.agent_id, "action_types": approval.action_type}
+    return Change(None, approval, "opened", actor, now, detail, claims=claims, names=names)

@@ -51,6 +51,12 @@ class Record(BaseModel):
     services: ClassVar[tuple[Service, ...]] = ()
     """The services on whose agenda a record of this kind may stand."""
 
+    is_news: ClassVar[bool] = False
+    """Whether each change of a record of this kind is told to those who watch the console."""
+
+    has_history: ClassVar[bool] = True
+    """Whether each change of a record of this kind is kept as a line of its history, for ever."""
+
     id: str
     revision: int = Field(0, exclude=True)
     """How many changes it has seen; 0 before it is stored. Compared and set by the store."""
@@ -65,6 +71,15 @@ class Record(BaseModel):
     def indexes(self) -> frozenset[str]:
         """Return the lists in which this record is found."""
         return frozenset()
+
+    def ranks(self) -> Mapping[str, int]:
+        """Return the lists in which this record is found by a number, such as its deadline in
+        milliseconds, each with that number (exact up to 2^53)."""
+        return {}
+
+    def forgotten_at(self) -> datetime | None:
+        """Return when the store may drop this record; None if it is kept."""
+        return None
 
     def due(self) -> dict[Service, datetime]:
         """Return when each service must look at this record: its entries on the agendas."""
@@ -110,6 +125,8 @@ class Change:
         feed: what the agent hears.
         claims: unique keys this change lays hold of, each with its value.
         counts: the counters that it raises by one, for metrics.
+        names: the lists of plain names in which a name is now found as of `at`, each with that
+            name, such as `agents` with an agent's.
     """
 
     before: Record | None
@@ -121,6 +138,7 @@ class Change:
     feed: tuple[Outcome | Question, ...] = ()
     claims: Mapping[str, str] = field(default_factory=dict)
     counts: tuple[str, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
 
     def sealed(self) -> tuple[Record, HistoryView]:
         """Return the record as it is stored, and its next line of history."""

@@ -6,11 +6,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from safeguards.types import ActionStatus
-from safeguards_runtime.records.action import Terms
-from safeguards_runtime.records.approval import UNREACHED, Approval, Step, ending, resolved
+from safeguards_runtime.records.approval_record import Approval, Step
+from safeguards_runtime.records.ending import UNREACHED, ending, resolved
 from safeguards_runtime.records.events import ASKING, ESCALATED, REMINDED, UNREACHABLE
 from safeguards_runtime.records.record import Change
 from safeguards_runtime.records.rota import ALWAYS, Rota
+from safeguards_runtime.records.terms import Terms
 from safeguards_runtime.topology import Service
 
 
@@ -33,6 +34,18 @@ def steps(approval: Approval, now: datetime, rota: Rota) -> tuple[Step, ...]:
     return tuple(step for step in coming if step.at < approval.expires_at)
 
 
+def begun(approval: Approval, now: datetime, rota: Rota) -> tuple[Approval, bool]:
+    """Return an approval that is asked from now on, with its steps; and whether anybody who is
+    asked first is on duty. If nobody is, all are asked at once."""
+    after = approval.model_copy(update={"steps": steps(approval, now, rota)})
+    covered = approval.terms.working_hours or rota.is_covered(
+        after.groups, now, after.severity, without=after.askers
+    )
+    if after.terms.escalation and not covered:
+        return escalated(after, len(after.terms.escalation)), False
+    return after, True
+
+
 def escalated(approval: Approval, level: int) -> Approval:
     """Return the approval with so many steps of its escalation taken."""
     coming = [step for step in approval.steps if step.event == ESCALATED]
@@ -41,18 +54,21 @@ def escalated(approval: Approval, level: int) -> Approval:
     return approval.model_copy(update={"escalated": level, "steps": left})
 
 
-def advance(approval: Approval, now: datetime, rota: Rota = ALWAYS) -> Change | None:
+def advance(
+    approval: Approval, now: datetime, rota: Rota = ALWAYS, *, is_paused: bool = False
+) -> Change | None:
     """Do what is due while nobody answers: remind, escalate, or end it. None if nothing is.
 
     Args:
         approval: as it stands in the store.
         now: the store's clock, UTC.
         rota: who is on duty when.
+        is_paused: whether somebody has paused the agent.
     """
     if approval.status.is_final:
         return None
     if now >= approval.expires_at:
-        return time_out(approval, now)
+        return time_out(approval, now, is_paused=is_paused)
     unreached = any(entry.event == UNREACHED for entry in approval.owes(Service.TRACKER))
     due = [step for step in approval.steps if step.at <= now]
     if not (due or unreached):
@@ -82,7 +98,8 @@ def _climbed(approval: Approval, steps: int, now: datetime, rota: Rota) -> Appro
     chain = approval.terms.escalation
     level = min(approval.escalated + steps, len(chain))
     added = [group for step in chain[approval.escalated : level] for group in step.groups]
-    if added and not rota.is_covered(added, now, approval.severity, without=approval.askers):
+    useless = (*approval.askers, *approval.spoken)
+    if added and not rota.is_covered(added, now, approval.severity, without=useless):
         level = len(chain)
     return escalated(approval, level)
 
@@ -94,17 +111,28 @@ def _given_up(approval: Approval, now: datetime) -> Change:
     return ending(approval, ended, actor, now, {"on_unreachable": approval.terms.on_unreachable})
 
 
-def time_out(approval: Approval, now: datetime) -> Change | None:
-    """End an approval that nobody answered in time. None if it is not time, or has ended."""
+def time_out(approval: Approval, now: datetime, *, is_paused: bool = False) -> Change | None:
+    """End an approval that nobody answered in time. None if it is not time, or has ended.
+
+    Args:
+        is_paused: whether somebody has paused the agent: then silence is no consent.
+    """
     if approval.status.is_final or now < approval.expires_at:
         return None
     actor = Service.TRACKER.value
-    # Silence is consent only where somebody could have spoken.
-    if approval.terms.on_timeout == "approve" and approval.unreached_at is None:
+    if approval.terms.on_timeout == "approve" and not is_paused and _could_object(approval):
         ended = resolved(approval, ActionStatus.APPROVED, now, "nobody", "nobody objected in time")
     else:
         ended = resolved(approval, ActionStatus.TIMED_OUT, now, "nobody", "")
     return ending(approval, ended, actor, now, {"on_timeout": approval.terms.on_timeout})
+
+
+def _could_object(approval: Approval) -> bool:
+    """Tell whether silence may be taken as consent: somebody could have spoken, what is shown is
+    what the agent last asked for, and it is not the consent of several that is wanted."""
+    terms = approval.terms
+    is_settled = approval.unreached_at is None and approval.amendment is None
+    return is_settled and terms.quorum == 1 and not terms.four_eyes
 
 
 def told(

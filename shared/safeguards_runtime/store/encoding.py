@@ -18,6 +18,19 @@ FEED = "sg:feed"
 FEED_LENGTH = 100_000
 """How many entries the feed keeps. Whoever comes later asks for the record itself."""
 
+NEWS = "sg:news"
+"""A stream of what has changed, for those who watch: `i` an id, `e` its event, `r` its revision."""
+
+NEWS_LENGTH = 10_000
+"""How many entries the news keeps. Whoever comes later looks at everything anew."""
+
+TRAIL = "sg:trail"
+"""A stream of every line of history there is (`store.trail`): `i` the record's id, `r` the line's
+number, `a` the agent whose the record is. Kept whole, as the lines are."""
+
+NAMES_LENGTH = 10_000
+"""How many names each list of names keeps, the latest. Agents choose their own names."""
+
 CONFIRMED = "sg:confirmed"
 """Written after what must be on the replicas, since WAIT asks only for what was written before it
 on the same connection. Its value says nothing."""
@@ -44,6 +57,16 @@ def agenda_key(service: Service) -> str:
 def index_key(name: str) -> str:
     """Return a list of records: a sorted set with equal scores, so in the order of the ids."""
     return f"sg:index:{name}"
+
+
+def rank_key(name: str) -> str:
+    """Return a list of records by a number: a sorted set."""
+    return f"sg:rank:{name}"
+
+
+def names_key(name: str) -> str:
+    """Return a list of plain names: a sorted set by when each was last seen, in milliseconds."""
+    return f"sg:names:{name}"
 
 
 def claim_key(*parts: str) -> str:
@@ -96,19 +119,29 @@ def encode(changes: Sequence[Change]) -> tuple[list[Word], list[Record]]:
         record, line = change.sealed()
         key = record_key(record.id)
         checks += [key, str(change.before.revision if change.before else 0)]
-        history = line.model_dump_json().encode()
         fields: list[Word] = ["r", str(record.revision), "b", record.body()]
-        fields += [f"h{line.sequence}", history]
+        if record.has_history:
+            fields += [f"h{line.sequence}", line.model_dump_json().encode()]
         commands += _command("HSET", key, *fields)
+        forgotten_at = record.forgotten_at()
+        if forgotten_at is not None:
+            commands += _command("PEXPIREAT", key, str(milliseconds(forgotten_at)))
         for name, value in change.claims.items():
             claims += [name, value]
             commands += _command("SET", name, value, "EX", str(CLAIM_SECONDS))
+        if record.has_history:
+            commands += _tracing(record)
         commands += _indexing(change.before, record)
+        commands += _ranking(change.before, record)
         commands += _agenda_commands(record, record.due())
         for entry in change.feed:
             commands += _feeding(entry)
         for counter in change.counts:
             commands += _command("HINCRBY", COUNTERS, counter, "1")
+        for name, member in change.names.items():
+            commands += _naming(names_key(name), member, change.at)
+        if record.is_news:
+            commands += _telling(record, change.event)
         stored.append(record)
     claimed = sum(len(change.claims) for change in changes)
     return [*checks, str(claimed), *claims, *commands], stored
@@ -137,6 +170,13 @@ def _agenda_commands(record: Record, due: Mapping[Service, datetime]) -> list[Wo
     return commands
 
 
+def _tracing(record: Record) -> list[Word]:
+    # Not every kind of record is one agent's.
+    agent_id = str(getattr(record, "agent_id", ""))
+    fields = ["i", record.id, "r", str(record.revision), "a", agent_id]
+    return _command("XADD", TRAIL, "*", *fields)
+
+
 def _indexing(before: Record | None, after: Record) -> list[Word]:
     old = before.indexes() if before else frozenset()
     new = after.indexes()
@@ -146,6 +186,29 @@ def _indexing(before: Record | None, after: Record) -> list[Word]:
     for name in sorted(old - new):
         commands += _command("ZREM", index_key(name), after.id)
     return commands
+
+
+def _ranking(before: Record | None, after: Record) -> list[Word]:
+    old = before.ranks() if before else {}
+    new = after.ranks()
+    commands: list[Word] = []
+    for name in sorted(new):
+        if old.get(name) != new[name]:
+            commands += _command("ZADD", rank_key(name), str(new[name]), after.id)
+    for name in sorted(old.keys() - new.keys()):
+        commands += _command("ZREM", rank_key(name), after.id)
+    return commands
+
+
+def _naming(key: str, name: str, at: datetime) -> list[Word]:
+    # GT: what is written late does not make a name older.
+    commands = _command("ZADD", key, "GT", str(milliseconds(at)), name)
+    return commands + _command("ZREMRANGEBYRANK", key, "0", str(-NAMES_LENGTH - 1))
+
+
+def _telling(record: Record, event: str) -> list[Word]:
+    fields = ["i", record.id, "e", event, "r", str(record.revision)]
+    return _command("XADD", NEWS, "MAXLEN", "~", str(NEWS_LENGTH), "*", *fields)
 
 
 def _feeding(entry: Outcome | Question) -> list[Word]:

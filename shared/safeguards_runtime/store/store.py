@@ -6,23 +6,27 @@ import asyncio
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import structlog
-from redis.exceptions import NoScriptError
 
 from safeguards.contracts import HistoryView
 from safeguards.errors import SafeguardsError
 from safeguards_runtime.records import Change, Record
 from safeguards_runtime.store import encoding
 from safeguards_runtime.store.connection import check_durability, connect, execute, raised
+from safeguards_runtime.store.lists import Lists
+from safeguards_runtime.store.script import Script
 from safeguards_runtime.topology import LEASE_SECONDS, Service
 
 log = structlog.get_logger(__name__)
 
 R = TypeVar("R", bound=Record)
-Rule = Callable[[R | None, datetime], Change | None]
+Changes = Change | tuple[Change, ...] | None
+"""What a rule wants written: one change, several to be written together (that of the record itself
+first), or nothing."""
+
+Rule = Callable[[R | None, datetime], Changes]
 """Judges a record as it stands, at the store's time. May raise `Refusal`."""
 
 Seen = tuple[datetime, Record | None]
@@ -51,37 +55,6 @@ class ClaimedError(SafeguardsError):
         self.holder = holder
 
 
-class _Script:
-    """A Lua script, sent by its hash, and whole once when the server does not know it."""
-
-    def __init__(self, name: str) -> None:
-        self._source = Path(__file__).with_name(f"{name}.lua").read_text()
-        self._sha: str | None = None
-
-    async def run_all(
-        self, redis: Any, calls: Sequence[tuple[int, Sequence[encoding.Word]]], replicas: int = 0
-    ) -> list[Any]:
-        """Run the script once for each (number of keys, keys and arguments), in one round trip."""
-        if self._sha is None:
-            self._sha = await redis.script_load(self._source)
-        replies = await self._pipelined(redis, calls, replicas)
-        unknown = [at for at, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-        if unknown:
-            await redis.script_load(self._source)
-            again = await self._pipelined(redis, [calls[at] for at in unknown], replicas)
-            for at, reply in zip(unknown, again, strict=True):
-                replies[at] = reply
-        return raised(replies)
-
-    async def _pipelined(
-        self, redis: Any, calls: Sequence[tuple[int, Sequence[encoding.Word]]], replicas: int
-    ) -> list[Any]:
-        async with redis.pipeline(transaction=False) as pipe:
-            for keys, words in calls:
-                pipe.evalsha(self._sha, keys, *words)
-            return await execute(pipe, replicas)
-
-
 class Applied(NamedTuple, Generic[R]):
     """What became of records that one rule was applied to."""
 
@@ -92,7 +65,7 @@ class Applied(NamedTuple, Generic[R]):
     """Those that this call changed."""
 
 
-class Store:
+class Store(Lists):
     """The store, from one event loop.
 
     Args:
@@ -111,12 +84,11 @@ class Store:
         max_connections: int = 32,
         replicas: int = 0,
     ) -> None:
-        # redis-py types each reply as a union of all that any protocol may answer.
-        self.redis: Any = connect(url, max_connections)
+        super().__init__(connect(url, max_connections))
         self._on_hint = on_hint
         self._replicas = replicas
-        self._commit_script = _Script("commit")
-        self._lease_script = _Script("lease")
+        self._commit_script = Script("commit")
+        self._lease_script = Script("lease")
 
     async def close(self) -> None:
         """Close the connections."""
@@ -238,28 +210,56 @@ class Store:
             Refusal: what the rule raises; nothing is written then.
             StoreBusyError: after 30 conflicts.
         """
-        for attempt in range(MAX_CONFLICTS):
-            now, record = seen or await self._seen(record_id)
-            seen = None
-            standing = record if isinstance(record, kind) else None
-            change = rule(standing, now)
-            if change is None:
-                return standing
-            (written,) = await self.commit([[change]])
-            if written is not None:
-                return cast(R, written[0])
-            await asyncio.sleep(0.001 * attempt)
-        raise StoreBusyError(f"{record_id} keeps changing")
+        standing: R | None = None
 
-    async def _seen(self, record_id: str) -> Seen:
-        now, (record,) = await self.load([record_id])
-        return now, record
+        def of_one(records: Sequence[Record | None], now: datetime) -> tuple[Change, ...]:
+            nonlocal standing
+            standing = records[0] if isinstance(records[0], kind) else None
+            return _together(rule(standing, now))
+
+        first = (seen[0], [seen[1]]) if seen else None
+        written = await self.apply_together([record_id], of_one, seen=first)
+        return cast(R, written[0]) if written else standing
+
+    async def apply_together(
+        self,
+        ids: Sequence[str],
+        rule: Callable[[Sequence[Record | None], datetime], tuple[Change, ...]],
+        *,
+        seen: tuple[datetime, Sequence[Record | None]] | None = None,
+    ) -> list[Record]:
+        """Judge records by one rule and write its changes, all or none; again if any of them has
+        moved on meanwhile.
+
+        Args:
+            ids: the records.
+            rule: is given them in this order, None where there is none. Called at least once.
+            seen: the records as just loaded, to spare loading them.
+
+        Returns:
+            What was written, in the order of the rule's changes.
+
+        Raises:
+            Refusal: what the rule raises; nothing is written then.
+            StoreBusyError: after 30 conflicts.
+        """
+        for attempt in range(MAX_CONFLICTS):
+            now, records = seen or await self.load(ids)
+            seen = None
+            changes = rule(records, now)
+            if not changes:
+                return []
+            (written,) = await self.commit([changes])
+            if written is not None:
+                return written
+            await asyncio.sleep(0.001 * attempt)
+        raise StoreBusyError(f"{', '.join(ids[:3])} keeps changing")
 
     async def apply_all(
         self,
         ids: Iterable[str],
         kind: type[R],
-        rule: Callable[[R, datetime], Change | tuple[Change, ...] | None],
+        rule: Callable[[R, datetime], Changes],
         *,
         of: Service | None = None,
         known: Iterable[Record] = (),
@@ -269,8 +269,7 @@ class Store:
         Args:
             ids: the records.
             kind: what they must be; ids of other kinds are passed over.
-            rule: returns one change, several to be written together (the record's own first), or
-                None.
+            rule: judges one of them as it stands.
             of: the service whose agenda brought them. What is not changed is put back there as
                 the record says it is due; an id without a record is taken off.
             known: some of them as they were a moment ago, so that they need not be loaded. If one
@@ -419,28 +418,15 @@ class Store:
         ]
         return sorted(lines, key=lambda line: line.sequence)
 
-    async def counted(self, index: str) -> int:
-        """Return how many records a list has."""
-        return int(await self.redis.zcard(encoding.index_key(index)))
 
-    async def listed(self, index: str, *, before: str | None = None, limit: int = 50) -> list[str]:
-        """Return the ids of a list, newest first, from after the id `before`."""
-        start = f"({before}" if before else "+"
-        key = encoding.index_key(index)
-        ids = await self.redis.zrange(
-            key,
-            start,
-            "-",
-            desc=True,
-            bylex=True,
-            offset=0,
-            num=limit,
-        )
-        return [record_id.decode() for record_id in ids]
+def _together(changes: Changes) -> tuple[Change, ...]:
+    if changes is None:
+        return ()
+    return (changes,) if isinstance(changes, Change) else changes
 
 
 def _judged(
-    rule: Callable[[R, datetime], Change | tuple[Change, ...] | None], record: R, now: datetime
+    rule: Callable[[R, datetime], Changes], record: R, now: datetime
 ) -> tuple[Change, ...] | None:
     try:
         change = rule(record, now)
@@ -448,4 +434,4 @@ def _judged(
         # Stays leased, so that it is tried again soon but not at once.
         log.exception("a record could not be judged", id=record.id)
         return ()
-    return (change,) if isinstance(change, Change) else change
+    return None if change is None else _together(change)

@@ -127,6 +127,20 @@ async def _answering_in_place(
     await store.apply(approval_id, Approval, rule)
 
 
+async def _answering_with_old_votes(
+    store: Store, approval_id: str, submission: AnswerSubmission, claim: Claim | None
+) -> None:
+    before = await store.get(approval_id, Approval)
+    await answer(store, approval_id, submission, claim)
+
+    def rule(record: Approval | None, now: datetime) -> Change | None:
+        if record is None or before is None or not before.votes or record.version == before.version:
+            return None
+        return Change(record, with_(record, votes=before.votes), "counted", "nobody", now)
+
+    await store.apply(approval_id, Approval, rule)
+
+
 async def _answering_again(
     store: Store, approval_id: str, submission: AnswerSubmission, claim: Claim | None
 ) -> None:
@@ -218,6 +232,15 @@ BROKEN: dict[str, Product] = {
     "a question is not heard": responding(lambda *given: unheard(honest(*given), "asked")),
     "a repeat is refused": responding(_without_repeats),
     "what was asked runs, not what was approved": responding(_approving_what_was_asked),
+    "one approval is enough": responding(
+        lambda r, *given: honest(with_(r, terms=with_(r.terms, quorum=1)), *given)
+    ),
+    "one person approves twice": responding(
+        lambda r, *given: honest(
+            with_(r, votes=tuple(with_(vote, reviewer_id="another") for vote in r.votes)), *given
+        )
+    ),
+    "an approval counts for the next version": Product(answer=_answering_with_old_votes),
     "an answer makes no new version": Product(answer=_answering_in_place),
     "a repeated answer answers the next question": Product(answer=_answering_again),
     "a decision is withdrawn": Product(withdraw=_withdrawing_what_is_decided),

@@ -52,7 +52,14 @@ OPERATIONS = weighted(
 )
 INTERRUPTIONS = weighted({FINALS: 3, ANSWERS: 2, ASKS: 1, LOOKS: 1, PLANS: 1, WITHDRAWALS: 1})
 CONTENDERS = 4
-SETUPS = st.builds(Setup, st.booleans(), st.booleans(), st.booleans(), st.sampled_from([60, 600]))
+SETUPS = st.builds(
+    Setup,
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([60, 600]),
+    st.sampled_from([1, 1, 2]),
+)
 NEWEST = -1
 WHICH = st.sampled_from([NEWEST] * 5 + [0, 1, 2, 3])
 LATE = st.sampled_from([False] * 23 + [True])

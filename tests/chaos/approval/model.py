@@ -63,6 +63,7 @@ class Setup:
     silence_approves: bool
     has_callback: bool
     timeout_seconds: int
+    quorum: int = 1
 
 
 def sha256(value: Any) -> str:
@@ -88,6 +89,7 @@ class Decision:
     at: datetime
     comments: str = ""
     changes: Fields = ()
+    approvers: tuple[str, ...] = ()
 
     @property
     def approved_digest(self) -> str | None:
@@ -179,6 +181,9 @@ class State:
     version: int = 1
     questions: tuple[tuple[str, str, str | None], ...] = ()
     """By whom, what, and the answer."""
+
+    votes: Fields = ()
+    """Who has approved this version, where several must, and in what words."""
 
     decision: Decision | None = None
     action_decision: Decision | None = None

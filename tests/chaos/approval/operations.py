@@ -64,8 +64,11 @@ class Respond(Operation):
     version: int = field(default=0, repr=False)
 
     def aimed(self, state: State, now: datetime) -> Self:
-        """Return it with the version it names, which a replay does already."""
-        return replace(self, version=self.version or max(1, state.version + self.seen), now=now)
+        """Return it with the version it names, which a replay does already. Where several must
+        approve, nobody changes anything here: they approve instead."""
+        kind = "approve" if self.kind == "modify" and state.setup.quorum > 1 else self.kind
+        version = self.version or max(1, state.version + self.seen)
+        return replace(self, kind=kind, version=version, now=now)
 
     def step(self, state: State, progress: Progress) -> tuple[State, str]:
         """Judge it, in one instant."""
@@ -77,10 +80,12 @@ class Respond(Operation):
             return state, "not_a_reviewer"
         status = {"approve": "APPROVED", "modify": "MODIFIED", "reject": "REJECTED"}.get(self.kind)
         wanted = MODIFICATIONS[self.modifications]
-        changes = Decision(str(status), self.reviewer, self.now, self.comments, wanted.effect)
+        by = (*dict(state.votes), self.reviewer) if self.kind in ("approve", "modify") else ()
+        changes = Decision(str(status), self.reviewer, self.now, self.comments, wanted.effect, by)
         if state.decision is not None:
-            repeats = replace(changes, at=state.decision.at) == state.decision
-            return state, "same" if repeats else state.decision.refusal
+            return state, "same" if self._repeats(state, changes) else state.decision.refusal
+        if self._voted(state):
+            return state, "same"
         if self.now >= state.deadline:
             return state, "expired"
         if self.version != state.version or self.digest == "wrong":
@@ -91,7 +96,30 @@ class Respond(Operation):
             return self._ask(state, state.approval)
         if self.kind == "modify" and wanted.refusal:
             return state, wanted.refusal
+        if self.kind == "approve" and state.setup.quorum > 1:
+            votes = (*state.votes, (self.reviewer, self.comments))
+            if len(votes) < state.setup.quorum:
+                return replace(state, approval=state.approval.changed("voted"), votes=votes), "done"
+            state = replace(state, votes=votes)
         return ended(state, changes), "done"
+
+    def _repeats(self, state: State, changes: Decision) -> bool:
+        """Tell whether it is what ended it, or one of the approvals that did."""
+        decision = state.decision
+        assert decision is not None
+        if state.setup.quorum > 1 and self.kind == "approve":
+            voted = (self.reviewer, self.comments) in state.votes
+            return voted and self.reviewer in decision.approvers and not changes.changes
+        return replace(changes, at=decision.at) == decision
+
+    def _voted(self, state: State) -> bool:
+        """Tell whether it is an approval that counts already."""
+        return (
+            self.kind == "approve"
+            and self.reviewer in dict(state.votes)
+            and (self.version, self.digest == "wrong") == (state.version, False)
+            and not MODIFICATIONS[self.modifications].sent
+        )
 
     def _ask(self, state: State, approval: Paper) -> tuple[State, str]:
         if not self.comments:
@@ -149,6 +177,7 @@ class Answer(Operation):
             approval=state.approval.changed("answered", post=[owed]),
             questions=tuple(questions),
             version=state.version + 1,
+            votes=(),
             claims=state.claims | claims,
         )
         return after, "done"
@@ -217,7 +246,8 @@ class Track(_Look):
         assert state.deadline is not None
         if state.decision is None and self.now >= state.deadline:
             status, why = "TIMED_OUT", ""
-            if state.setup.silence_approves:
+            # Where several must approve, nobody's silence stands for them.
+            if state.setup.silence_approves and state.setup.quorum == 1:
                 status, why = "APPROVED", "nobody objected in time"
             state = ended(state, Decision(status, "nobody", self.now, why))
         return state, state.approval is not None and state.approval.owes(Service.TRACKER)
@@ -265,7 +295,8 @@ class Plan(_Look):
             if event in ("approval.requested", "approval.answered"):
                 # For several reasons at once, people get one message, for the first of them.
                 if not people_are_asked or (event, state.version, "email", MEMBERS[0]) in told:
-                    told |= {(event, state.version, "email", member) for member in MEMBERS}
+                    silent = [member for member in MEMBERS if member not in dict(state.votes)]
+                    told |= {(event, state.version, "email", member) for member in silent}
                 people_are_asked = True
             elif state.setup.has_callback:
                 told.add((event, state.version, "callback", ""))

@@ -18,9 +18,10 @@ from safeguards.contracts import (
 from safeguards.identifiers import new_id, twin_id
 from safeguards.types import AlertSeverity
 from safeguards_runtime.records import Action, ApiKey, Approval, Change, Refusal, action, opening
-from safeguards_runtime.records.action import Judgement, Terms
 from safeguards_runtime.records.api_key import Role
+from safeguards_runtime.records.judgement import Judgement
 from safeguards_runtime.records.rota import ALWAYS
+from safeguards_runtime.records.terms import Terms
 from safeguards_runtime.reviewers import Directory, Reviewer
 from safeguards_runtime.store import Store
 from safeguards_runtime.topology import Service
@@ -131,6 +132,7 @@ async def open_case(store: SteppedStore, setup: Setup, now: datetime) -> Case:
         timeout_seconds=setup.timeout_seconds,
         on_timeout="approve" if setup.silence_approves else "reject",
         editable=model.EDITABLE,
+        quorum=setup.quorum,
     )
     key: dict[str, Any] = {"key_id": KEY.id, "owner": ASKING["owner"]}
     if not setup.by_action:

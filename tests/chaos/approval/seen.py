@@ -13,9 +13,13 @@ from safeguards_runtime.records import Action, Approval, Delivery, Record
 from safeguards_runtime.store.encoding import (
     COUNTERS,
     FEED,
+    NEWS,
+    TRAIL,
     agenda_key,
     decode,
     index_key,
+    names_key,
+    rank_key,
     record_key,
 )
 from safeguards_runtime.topology import Service
@@ -42,6 +46,9 @@ class Found:
     indexes: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     """By id: the lists it stands in."""
 
+    ranks: defaultdict[str, dict[str, int]] = field(default_factory=lambda: defaultdict(dict))
+    """By id: the lists by a number that it stands in, with those numbers."""
+
     claims: defaultdict[str, set[tuple[str, str]]] = field(default_factory=lambda: defaultdict(set))
     """By id: the idempotency keys that were taken for it, and the fingerprints they came with."""
 
@@ -51,13 +58,13 @@ class Found:
 async def read(redis: Any) -> Found:
     """Read the whole store, in two round trips."""
     found = Found()
-    keys = [key.decode() for key in await redis.keys("*")]
+    keys = [key for raw in await redis.keys("*") if not _is_passing(key := raw.decode())]
     agendas = {agenda_key(service): service.value for service in Service}
     async with redis.pipeline(transaction=False) as pipe:
         for key in keys:
             if key == FEED:
                 pipe.xrange(key)
-            elif key in agendas or key.startswith(index_key("")):
+            elif key in agendas or key.startswith((index_key(""), rank_key(""))):
                 pipe.zrange(key, 0, -1, withscores=True)
             elif key.startswith(CLAIM):
                 pipe.get(key)
@@ -75,8 +82,9 @@ async def read(redis: Any) -> Found:
         elif key.startswith(index_key("")):
             for name, _ in row:
                 found.indexes[name.decode()].add(key.removeprefix(index_key("")))
-        elif key == COUNTERS:
-            continue
+        elif key.startswith(rank_key("")):
+            for name, rank in row:
+                found.ranks[name.decode()][key.removeprefix(rank_key(""))] = int(rank)
         elif key.startswith(CLAIM):
             record_id, fingerprint, _ = row.decode().split(" ")
             found.claims[record_id].add((key.rpartition(":")[2], fingerprint))
@@ -84,6 +92,11 @@ async def read(redis: Any) -> Found:
             record_id = key.removeprefix(record_key(""))
             found.records[record_id], found.events[record_id] = parsed(record_id, (*row.items(),))
     return found
+
+
+def _is_passing(key: str) -> bool:
+    """Tell whether a key is neither a record nor leads to one by what is promised of it."""
+    return key in (COUNTERS, NEWS, TRAIL) or key.startswith(names_key(""))
 
 
 @functools.lru_cache(maxsize=1000)
@@ -103,8 +116,9 @@ def check_whole(found: Found) -> None:
     for record_id, record in found.records.items():
         lists, due = found.indexes[record_id], found.agendas[record_id]
         assert lists == record.indexes(), f"{record} stands in {lists}"
+        assert found.ranks[record_id] == record.ranks(), f"{record}: {found.ranks[record_id]}"
         assert set(due) == {service.value for service in record.due()}, f"{record} is due {due}"
-    strays = {*found.indexes, *found.agendas} - set(found.records)
+    strays = {*found.indexes, *found.agendas, *found.ranks} - set(found.records)
     assert not strays, f"there are no records {strays}"
 
 
@@ -138,6 +152,7 @@ def seen(found: Found, case: Case) -> State:
         deadline=asked.expires_at,
         version=asked.version,
         questions=tuple((q.asked_by, q.question, q.answer) for q in asked.questions),
+        votes=tuple((vote.reviewer_id, vote.comments) for vote in asked.votes),
         decision=_decision(asked),
         claims=frozenset(found.claims[asked.id]),
     )
@@ -183,6 +198,7 @@ def _decision(record: Action | Approval | None) -> Decision | None:
         outcome.decided_at,
         outcome.comments,
         tuple((outcome.modifications or {}).items()),
+        outcome.approvers,
     )
     assert outcome.approved_digest == decision.approved_digest, f"{outcome} approves another"
     return decision

@@ -1,4 +1,4 @@
-"""The safeguard for healthcare: restricted operations and protected health information."""
+"""The safeguard for healthcare: restricted operations, who must approve, patient data."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
 
 from safeguards.configuration import Config, read_config
-from safeguards.plugins.industry.base import IndustrySafeguard, plain_name
+from safeguards.plugins.action_words import type_matches
+from safeguards.plugins.arguments import TooMuchError, walk
+from safeguards.plugins.base import Safeguard
+from safeguards.plugins.names import plain_name, spellings
 from safeguards.text import visible
 from safeguards.types import Agent, AlertSeverity, SafetyAlert
 
@@ -31,12 +36,6 @@ DEFAULT_PHI_FIELDS = (
 )
 """The names under which protected health information usually stands (45 CFR 164.514(b)(2))."""
 
-MAX_DEPTH = 32
-"""How deep an action's arguments are searched."""
-
-MAX_VALUES = 10_000
-"""How many values of an action are searched."""
-
 MAX_TEXT = 256 * 1024
 """How many characters of an action are searched."""
 
@@ -50,46 +49,52 @@ _PATTERNS = {
 }
 
 
-class _TooMuchError(Exception):
-    """An action is too deep or too large to be searched."""
-
-
 class HealthcareConfig(Config):
     """What `HealthcareSafeguard` is initialized with.
 
     Attributes:
         restricted_operations: the action types that no agent may do unseen.
+        required_roles: who must approve which action types, by glob:
+            `{"prescribe_*": ["physician"]}`. Any one of the roles is enough. The alert says who;
+            that they are asked is for the policy, whose approval names a group for the role.
         phi_fields: the names of protected fields, instead of the usual ones.
     """
 
     restricted_operations: tuple[str, ...] = ()
+    required_roles: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]] = Field(
+        default_factory=dict
+    )
     phi_fields: tuple[str, ...] = DEFAULT_PHI_FIELDS
 
 
-class HealthcareSafeguard(IndustrySafeguard):
-    """Alerts on restricted operations, and on protected health information in the arguments."""
+class HealthcareSafeguard(Safeguard):
+    """Alerts on restricted operations, on those that a role must approve, and on protected
+    health information in the arguments."""
 
     name: ClassVar[str] = "healthcare"
 
     def configure(self, config: dict[str, Any]) -> None:
-        """Take `restricted_operations` and `phi_fields`. See `HealthcareConfig`.
+        """Take `restricted_operations`, `required_roles` and `phi_fields`. See `HealthcareConfig`.
 
         Raises:
             ConfigurationError: naming the key that is unknown or wrong.
         """
         parsed = read_config(HealthcareConfig, config, type(self).__name__)
         self._restricted = frozenset(plain_name(name) for name in parsed.restricted_operations)
+        self._required_roles = dict(parsed.required_roles)
         self._phi_fields = frozenset(plain_name(name) for name in parsed.phi_fields)
 
     def check(self, agent: Agent, context: dict[str, Any]) -> list[SafetyAlert]:
-        """Return a CRITICAL alert for a restricted operation, an ERROR for protected data.
+        """Return a CRITICAL alert for a restricted operation, an ERROR for one that people of a
+        role must approve, and for protected data.
 
         The alerts say where the data stands, as JSON pointers (RFC 6901), never what it is.
         """
         action_type = visible(str(context.get("action_type")), single_line=True, limit=100)
         about = {"safeguard": self.name, "agent_id": agent.id, "action_type": action_type}
         alerts = []
-        if plain_name(str(context.get("action_type"))) in self._restricted:
+        written = str(context.get("action_type"))
+        if not self._restricted.isdisjoint(spellings(written)):
             alerts.append(
                 SafetyAlert(
                     title="Restricted operation",
@@ -98,58 +103,47 @@ class HealthcareSafeguard(IndustrySafeguard):
                     metadata=about,
                 )
             )
+        alerts += self._roles(written, about)
         found: dict[str, list[str]] = {}
         try:
             for pointer, kind in self._findings(context):
                 found.setdefault(kind, []).append(pointer)
-        except _TooMuchError:
+        except TooMuchError:
             title = "Action cannot be searched"
             story = "The arguments are too deep or too large to be searched for patient data."
             alerts.append(SafetyAlert(title, story, AlertSeverity.ERROR, about))
         alerts += [_finding(kind, places, about) for kind, places in found.items()]
         return alerts
 
+    def _roles(self, action_type: str, about: dict[str, Any]) -> Iterator[SafetyAlert]:
+        """Yield an alert for each rule by which people of a role must approve this."""
+        for glob, roles in self._required_roles.items():
+            if type_matches(action_type, (glob,)):
+                who = " or ".join(roles)
+                yield SafetyAlert(
+                    title=f"Needs approval: {who}",
+                    description=f"{about['action_type']} needs the approval of a {who}.",
+                    severity=AlertSeverity.ERROR,
+                    metadata={**about, "roles": list(roles)},
+                )
+
     def _findings(self, context: dict[str, Any]) -> Iterator[tuple[str, str]]:
         """Yield where something stands, and what it is."""
         characters = 0
-        for pointer, key, value in _walk(context):
+        for pointer, key, value in walk(context):
             if key is not None and plain_name(key) in self._phi_fields:
                 yield pointer, "a protected field"
             for text in (key, value):
                 if isinstance(text, str):
                     characters += len(text)
                     if characters > MAX_TEXT:
-                        raise _TooMuchError
+                        raise TooMuchError
                     folded = unicodedata.normalize("NFKC", text).casefold()
                     yield from (
                         (pointer, kind) for kind, p in _PATTERNS.items() if p.search(folded)
                     )
             if not isinstance(value, str | int | float | Decimal | dict | list | tuple | None):
                 yield pointer, "a value that cannot be searched"
-
-
-def _walk(context: dict[str, Any]) -> Iterator[tuple[str, str | None, Any]]:
-    """Yield each value with its pointer and its key, without recursion."""
-    left: list[tuple[str, str | None, Any, int]] = [("", None, context, 0)]
-    for _ in range(MAX_VALUES):
-        if not left:
-            return
-        pointer, key, value, depth = left.pop()
-        yield pointer, key, value
-        children: list[tuple[str, str | None, Any]] = []
-        if isinstance(value, dict):
-            children = [(str(key), str(key), item) for key, item in value.items()]
-        elif isinstance(value, list | tuple):
-            children = [(str(index), None, item) for index, item in enumerate(value)]
-        too_deep = children and depth >= MAX_DEPTH
-        if too_deep or len(left) + len(children) > MAX_VALUES:
-            raise _TooMuchError
-        left += [
-            (f"{pointer}/{step.replace('~', '~0').replace('/', '~1')}", key, item, depth + 1)
-            for step, key, item in reversed(children)
-        ]
-    if left:
-        raise _TooMuchError
 
 
 def _finding(kind: str, places: list[str], about: dict[str, Any]) -> SafetyAlert:

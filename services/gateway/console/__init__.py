@@ -1,0 +1,1 @@
+"""The console: where reviewers decide, and operators look after the system."""

@@ -1,0 +1,151 @@
+"""Reading where something goes: the domains of addresses and URLs, however they are written."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+
+from safeguards.plugins.texts import folded
+from safeguards.text import visible
+
+_SEPARATORS = re.compile(r"[\s,;<>\"'()|]+")
+_URL = re.compile(
+    r"(?:([a-z][a-z0-9+.-]*):(?=[/\\]|www\.)[/\\]*|[/\\]{2,}|(?=www\.))([^/\\?#]*)", re.I
+)
+_LINK = re.compile(r"\b(?:(?:https?|ftp):[/\\]|www\.)[^\s,;<>\"'()|\]]*", re.IGNORECASE)
+_BARE_HOST = re.compile(
+    r"(?:[\w-]{1,63}\.)+(?:[^\W\d_]{2,24}|xn--[a-z0-9-]{1,59})(?::[0-9]+)?(?:[/\\?#].*)?"
+)
+_IP_HOST = re.compile(r"(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?::[0-9]+)?(?:[/\\?#].*)?")
+_MISLEADING = re.compile(r"[%!:\\/@]")
+_DATA = re.compile(r"[?#]([^\s]*)")
+
+MAX_CARRIED = 200
+"""How many characters after the `?` or `#` of a URL are not yet data carried out."""
+
+UNREADABLE = "an address that cannot be read"
+
+_LOOKALIKES = str.maketrans(
+    "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u0501\u04cf\u043c\u043a\u0442"
+    "\u0432\u043d\u03bf\u03b1\u03c1\u03bd\u03b9\u03ba\u0131\u0261\u0578\u057d\u0585\u01c0"
+    "01\u00df",
+    "aeopcyxijsdlmktbhoapvikignsol" + "olb",
+)
+
+
+class Domains:
+    """One's own domains, with all that is below them."""
+
+    def __init__(self, domains: tuple[str, ...]) -> None:
+        self.names = tuple(_plain_domain(domain.lstrip("@*.")) for domain in domains)
+        self._ends = tuple(f".{name}" for name in self.names)
+
+    def holds(self, domain: str) -> bool:
+        """Tell whether a domain is one of these, or below one of them."""
+        return domain in self.names or domain.endswith(self._ends)
+
+
+def targets(text: str, *, hosts: bool) -> Iterator[str]:
+    """Yield the domains that a text names: those of each address and each URL in it.
+
+    An address that can be read in two ways is a domain of its own, which is nobody's.
+
+    Args:
+        text: the value of an argument.
+        hosts: whether a bare name with points, such as `example.com`, is a host here.
+    """
+    for word in _SEPARATORS.split(text):
+        if not word:
+            continue
+        url = _URL.match(word)
+        if url:
+            yield _authority(url[2], url[0] + word[url.end() :])
+        elif "@" in word:
+            yield from _mailboxes(word)
+        elif hosts and (_BARE_HOST.fullmatch(folded(word)) or _IP_HOST.fullmatch(word)):
+            yield _plain_domain(re.split(r"[:/\\?#]", folded(word), maxsplit=1)[0])
+
+
+def links(text: str) -> Iterator[str]:
+    """Yield the domains of the links in a text: of what begins with a scheme, or with `www.`."""
+    for link in _LINK.finditer(folded(text)):
+        url = _URL.match(link[0])
+        if url:
+            yield _authority(url[2], link[0])
+
+
+def _authority(authority: str, url: str) -> str:
+    """Return the host of a URL. Browsers and libraries differ on a backslash and on two `@`."""
+    user, _, host = authority.rpartition("@")
+    if "@" in user or "\\" in url.split("?")[0].split("#")[0]:
+        return UNREADABLE
+    if host.startswith("["):
+        return host.casefold()
+    return _plain_domain(host.partition(":")[0])
+
+
+def _mailboxes(word: str) -> Iterator[str]:
+    """Yield the domains of what may be an address. A handle, `@bob`, has none."""
+    word = re.sub(r"^mailto:", "", word, flags=re.IGNORECASE)
+    word, question, headers = word.partition("?")
+    local, _, domain = word.rpartition("@")
+    if question and "@" in headers:
+        for header in re.split(r"[&=]|%2c", headers, flags=re.IGNORECASE):
+            if "@" in header:
+                yield from _mailboxes(header)
+    if not local and "." not in domain:
+        return
+    if _MISLEADING.search(local.removeprefix("@")) or not domain:
+        yield UNREADABLE
+    else:
+        yield _plain_domain(domain.strip("[]") if domain.startswith("[") else domain)
+
+
+def _plain_domain(domain: str) -> str:
+    """Return a domain as it is compared. What is invisible stays in it, and so does a letter that
+    only looks like another: then it is not one's own."""
+    plain = domain if domain.isascii() else unicodedata.normalize("NFKC", domain)
+    return plain.casefold().rstrip(".!?:*_`]}")
+
+
+def carried(text: str) -> bool:
+    """Tell whether a URL in a text carries much data after its `?` or `#`."""
+    found = _DATA.search(text)
+    return found is not None and len(found[1]) > MAX_CARRIED
+
+
+def readable(domain: str) -> str:
+    """Return a domain as people may read it: with other letters than ASCII also in Punycode
+    (RFC 3492), which nothing else looks like."""
+    shown = visible(domain, single_line=True, limit=80)
+    if domain.isascii():
+        return shown
+    try:
+        return f"{shown} ({visible(domain.encode('idna').decode(), single_line=True, limit=80)})"
+    except UnicodeError:
+        return f"{shown} (not in Latin letters)"
+
+
+def looks_like(domain: str, own: Domains) -> str | None:
+    """Return the own domain that a domain outside is written like, if there is one."""
+    shape = _shape(domain)
+    for name in own.names:
+        wanted = _shape(name)
+        if len(wanted) >= 6 and (wanted in shape or wanted.replace(".", "-") in shape):
+            return name
+    return None
+
+
+def _shape(domain: str) -> str:
+    labels = [_decoded(label) for label in folded(domain[:253]).split(".")]
+    return ".".join(labels).translate(_LOOKALIKES).replace("rn", "m").replace("vv", "w")
+
+
+def _decoded(label: str) -> str:
+    if not label.startswith("xn--"):
+        return label
+    try:
+        return label[4:].encode("ascii").decode("punycode")
+    except UnicodeError:
+        return label

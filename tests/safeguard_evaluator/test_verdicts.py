@@ -1,0 +1,208 @@
+"""What policies say of what safeguards found: which of them decide, and in which words."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from safeguards.contracts import Verdict
+from safeguards.errors import ConfigurationError
+from safeguards.types import AlertSeverity, SafetyAlert
+from safeguards_runtime.policy_book import Plugin, PolicyBook, book_of
+from safeguards_runtime.records.judgement import Judgement
+from safeguards_runtime.records.window import Ledger, Window
+from services.safeguard_evaluator.verdicts import inspect, judge
+from tests.runtime.samples import NOW
+
+TERMS = {
+    "default": {"groups": ["reviewers"]},
+    "strict": {"groups": ["managers"], "quorum": 2},
+}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An action."""
+
+    action_type: str = "send_money"
+    context: dict[str, Any] = field(default_factory=dict)
+    agent_id: str = "trader"
+    id: str = "act_1"
+
+
+def book(*policies: Mapping[str, Any], **more: Any) -> PolicyBook:
+    """Return policies in force; each is named after its place unless it says so."""
+    named = [{"name": f"p{at}", **policy} for at, policy in enumerate(policies)]
+    return book_of({"version": 1, "approvals": TERMS, "policies": named, **more})
+
+
+async def _nobody(plugin: Plugin, agent_id: str, context: dict[str, Any]) -> list[SafetyAlert]:
+    raise AssertionError("no policy here uses a plugin")
+
+
+def judged(policies: PolicyBook, asked: Asked | None = None, **given: Any) -> Judgement:
+    """Return the verdict on an action that nothing came before."""
+    inspection = asyncio.run(inspect(asked or Asked(), policies, given.pop("plugin", _nobody)))
+    windows: dict[str, Window | None] = dict.fromkeys(inspection.window_ids)
+    return judge(inspection, Ledger(windows, NOW), **given)
+
+
+def test_the_strictest_verdict_wins() -> None:
+    found = judged(
+        book(
+            {"verdict": "notify"},
+            {"verdict": "require_approval", "reason": "Money leaves."},
+            {"verdict": "allow"},
+        )
+    )
+    assert (found.verdict, found.policies) == (Verdict.REQUIRE_APPROVAL, ("p1",))
+    assert found.reasons == ("Money leaves.",)
+    (clause,) = found.clauses
+    assert (clause.policy, clause.part, clause.words) == ("p1", "verdict", "Money leaves.")
+
+
+def test_only_those_of_the_highest_priority_decide() -> None:
+    policies = book(
+        {"verdict": "deny"},
+        {"verdict": "notify", "priority": 10},
+        {"verdict": "allow", "priority": 10},
+    )
+    found = judged(policies)
+    assert (found.verdict, found.policies) == (Verdict.NOTIFY, ("p1",))
+
+
+def test_a_condition_that_does_not_hold_is_no_policy_for_it() -> None:
+    policies = book(
+        {
+            "verdict": "deny",
+            "priority": 10,
+            "arguments": {"amount": "money"},
+            "condition": 'money(context.amount) > money("10000.00")',
+        },
+        {"verdict": "allow"},
+    )
+    assert judged(policies, Asked(context={"amount": "10000.00"})).verdict is Verdict.ALLOW
+    found = judged(policies, Asked(context={"amount": "10000.000000000000001"}))
+    assert found.verdict is Verdict.DENY
+    assert found.clauses[0].part == "condition"
+
+
+@pytest.mark.parametrize("amount", [None, "1e9", "NaN", " 5", "-5", ["5"], True])
+def test_a_condition_that_cannot_be_evaluated_asks_whatever_its_priority(amount: Any) -> None:
+    """It allows nothing, and keeps nothing stricter from deciding."""
+    unsure = {"verdict": "allow", "condition": 'money(context.amount) < money("1.00")'}
+    context = {} if amount is None else {"amount": amount}
+    for priority in (-10, 10):
+        policies = book({**unsure, "priority": priority}, {"verdict": "allow"})
+        found = judged(policies, Asked(context=context))
+        assert found.verdict is Verdict.REQUIRE_APPROVAL
+        assert "the condition of policy p0 cannot be evaluated" in found.reasons[0]
+    denied = book({**unsure, "priority": 10}, {"verdict": "deny"})
+    assert judged(denied, Asked(context=context)).verdict is Verdict.DENY
+
+
+def test_where_only_such_a_policy_matches_the_default_counts_too() -> None:
+    unsure = {"verdict": "allow", "condition": "context.there == 1"}
+    assert judged(book(unsure, default_verdict="allow")).verdict is Verdict.REQUIRE_APPROVAL
+    found = judged(book(unsure, default_verdict="deny"))
+    assert (found.verdict, found.policies) == (Verdict.DENY, ())
+    assert found.reasons == ("no policy is for actions of type send_money",)
+
+
+def test_what_is_in_the_shadow_is_recorded_and_decides_nothing() -> None:
+    policies = book(
+        {"verdict": "deny", "mode": "shadow", "priority": 1000, "reason": "Too much."},
+        {"verdict": "allow"},
+    )
+    found = judged(policies)
+    assert (found.verdict, found.policies, found.reasons) == (Verdict.ALLOW, ("p1",), ())
+    assert [(c.policy, c.verdict, c.words) for c in found.shadow] == [
+        ("p0", Verdict.DENY, "Too much.")
+    ]
+    assert found.counted() == ("shadow:p0:deny",)
+
+
+def test_people_are_asked_on_the_terms_that_need_the_most_of_them() -> None:
+    policies = book(
+        {"verdict": "require_approval"},
+        {"verdict": "require_approval", "approval": "strict"},
+    )
+    assert judged(policies).terms.quorum == 2
+    assert policies.terms_for("trader", "send_money", {}).quorum == 2
+
+
+def test_a_policy_decides_by_its_alerts_and_says_whose_they_are() -> None:
+    limit = {"uses": "financial_services", "config": {"transaction_limits": {"*": "100"}}}
+    policies = book(
+        {"safeguards": ["limit"]},
+        {"safeguards": ["limit"], "verdicts": {"ERROR": "deny"}},
+        safeguards={"limit": limit},
+    )
+    assert judged(policies, Asked(context={"amount": "100.00"})).verdict is Verdict.ALLOW
+    found = judged(policies, Asked(context={"amount": "100.01"}))
+    assert (found.verdict, found.policies) == (Verdict.DENY, ("p1",))
+    assert [clause.part for clause in found.clauses] == ["safeguards.limit"]
+    assert found.reasons[0].startswith("Transaction over the limit: 100.01 exceeds")
+    assert len(found.version) == 12
+
+
+@pytest.mark.parametrize("error", [TimeoutError(), ValueError("secret words"), KeyError("x")])
+def test_a_plugin_that_fails_asks_even_where_its_alerts_would_not(error: Exception) -> None:
+    async def failing(plugin: Plugin, agent_id: str, context: dict[str, Any]) -> list[SafetyAlert]:
+        raise error
+
+    mine = {"mine": {"uses": "financial_services"}}
+    policy = {"safeguards": ["mine"], "verdicts": {"ERROR": "allow"}}
+    policies = replace(
+        book(policy, safeguards=mine), safeguards={}, plugins={"mine": Plugin("mine", {}, 1.0)}
+    )
+    found = judged(policies, plugin=failing)
+    assert found.verdict is Verdict.REQUIRE_APPROVAL
+    assert found.alerts[0].severity is AlertSeverity.ERROR
+    assert "a person decides" in found.reasons[0]
+    assert "secret words" not in found.model_dump_json()
+
+
+def test_who_is_halted_may_do_nothing_and_counts_nothing() -> None:
+    found = judged(book({"verdict": "allow", "priority": 1000}), halted="paused by Alex")
+    assert (found.verdict, found.reasons) == (Verdict.DENY, ("paused by Alex",))
+
+
+def test_arguments_are_matched_by_globs_whatever_their_type() -> None:
+    policies = book(
+        {"verdict": "deny", "match": {"arguments": {"to.country": ["KP", "I?"], "n": ["1*"]}}},
+        {"verdict": "allow", "priority": -1},
+    )
+    hit = {"to": {"country": "ir"}, "n": 12}
+    assert judged(policies, Asked(context=hit)).verdict is Verdict.DENY
+    for miss in ({**hit, "n": 2}, {**hit, "to": {}}, {"to": {"country": ["FR"]}, "n": 1}, {}):
+        assert judged(policies, Asked(context=miss)).verdict is Verdict.ALLOW
+    assert judged(policies, Asked(context={**hit, "to": {"country": ["FR", "IR"]}})).verdict is (
+        Verdict.DENY
+    )
+
+
+def test_mistakes_are_named_all_at_once() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        book(
+            {"safeguards": ["finanse"], "approval": "nobody"},
+            {"name": "p0", "condition": "context.amount >"},
+            {"condition": 'context.amuont == "1"', "arguments": {"amount": "string"}},
+            safeguards={"finance": {"uses": "financial_service"}},
+            ready_made=["payment"],
+        )
+    said = str(caught.value)
+    for words in (
+        "policies.0.approval: policy 'p0': unknown approval 'nobody'",
+        "two policies are named 'p0'",
+        "did you mean 'payments'?",
+        "safeguards.finance",
+        "did you mean 'financial_services'?",
+        "unknown safeguard 'finanse'",
+        "policies.2.condition",
+    ):
+        assert words in said, said
