@@ -191,6 +191,8 @@ def test_each_stands_in_for_one(stack: Stack, agent: Safeguards) -> None:
 def test_who_changes_it_does_not_approve_it(stack: Stack, agent: Safeguards) -> None:
     """Under four eyes: not by any way; the next one is told by mail and approves."""
     asked = request(agent, "contract", "Sign it")
+    # Whoever is told of the request only after it was changed is asked once, for the request.
+    mail_to(stack, "sam@example.com", "Approval needed: Sign it")
     changed = stack.respond(asked.id, response="modify", modifications={"amount": "9.00"})
     assert (changed.json()["status"], changed.json()["needed"]) == ("PENDING", 1)
     assert code(stack.respond(asked.id, response="approve")) == "four_eyes"
