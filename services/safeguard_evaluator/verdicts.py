@@ -189,12 +189,18 @@ class _Finding:
     verdict: Verdict
     clauses: tuple[Clause, ...]
 
+    @property
+    def counts(self) -> bool:
+        """Whether it may decide: it is in force, and has something to say."""
+        return self.policy.mode == "active" and bool(self.clauses or not self.policy.abstains)
+
 
 def judge(inspection: Inspection, ledger: Ledger, halted: str | None = None) -> Judgement:
     """Return the verdict on an action: of the policies that decide, the strictest.
 
-    Those of the highest priority decide; and, whatever its priority, a policy whose condition
-    could not be evaluated. Nothing is counted: what is to be stands in `reservations`.
+    Those of the highest priority decide; and, whatever the priority, a policy whose condition could
+    not be evaluated, and one that abstains but for what its safeguards find. Nothing is counted:
+    what is to be stands in `reservations`.
 
     Args:
         inspection: what the safeguards found.
@@ -207,7 +213,7 @@ def judge(inspection: Inspection, ledger: Ledger, halted: str | None = None) -> 
         return Judgement(verdict=Verdict.DENY, reasons=(halted,), terms=terms, version=book.version)
     found = _with_windows(inspection, ledger)
     findings = [_finding(one, found) for one in inspection.candidates]
-    active = [finding for finding in findings if finding.policy.mode == "active"]
+    active = [finding for finding in findings if finding.counts]
     deciding, default = _deciding(inspection, active)
     verdict = max(
         [*(finding.verdict for finding in deciding), *([default] if default else [])],
@@ -245,12 +251,15 @@ def _deciding(
 ) -> tuple[list[_Finding], Verdict | None]:
     """Return the policies that decide, and the default verdict where it counts beside them."""
     failed = {one.policy.name for one in inspection.candidates if one.failure is not None}
-    sure = [finding for finding in active if finding.policy.name not in failed]
-    unsure = [finding for finding in active if finding.policy.name in failed]
-    if not sure:
-        return unsure, inspection.book.file.default_verdict
-    highest = max(finding.policy.priority for finding in sure)
-    return [f for f in active if f in unsure or f.policy.priority == highest], None
+
+    def is_sure(finding: _Finding) -> bool:
+        return not finding.policy.abstains and finding.policy.name not in failed
+
+    priorities = [finding.policy.priority for finding in active if is_sure(finding)]
+    if not priorities:
+        return list(active), inspection.book.file.default_verdict
+    highest = max(priorities)
+    return [f for f in active if f.policy.priority == highest or not is_sure(f)], None
 
 
 def _with_windows(inspection: Inspection, ledger: Ledger) -> dict[str, Found]:
@@ -280,10 +289,10 @@ def _finding(candidate: Candidate, found: dict[str, Found]) -> _Finding:
     if candidate.failure is not None:
         words = f"the condition of policy {policy.name} cannot be evaluated: {candidate.failure}"
         clauses.append(_clause(policy, "condition", Verdict.REQUIRE_APPROVAL, words))
-    elif policy.verdict is not Verdict.ALLOW:
+    elif policy.least is not Verdict.ALLOW:
         part = "verdict" if policy.condition is None else "condition"
         words = policy.reason or f"policy {policy.name} asks for it"
-        clauses.append(_clause(policy, part, policy.verdict, words))
+        clauses.append(_clause(policy, part, policy.least, words))
     for name in policy.safeguards:
         for alert in found[name].alerts:
             verdict = policy.on_alert(alert.severity)
@@ -291,7 +300,7 @@ def _finding(candidate: Candidate, found: dict[str, Found]) -> _Finding:
                 verdict = max(verdict, Verdict.REQUIRE_APPROVAL, key=lambda one: one.rank)
             words = f"{alert.title}: {alert.description}"
             clauses.append(_clause(policy, f"safeguards.{name}", verdict, words))
-    least = Verdict.ALLOW if candidate.failure is not None else policy.verdict
+    least = Verdict.ALLOW if candidate.failure is not None else policy.least
     verdict = max([least, *(clause.verdict for clause in clauses)], key=lambda one: one.rank)
     return _Finding(policy, verdict, tuple(clauses))
 

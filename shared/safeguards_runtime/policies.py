@@ -176,13 +176,33 @@ class Policy(ConfigurationModel):
     """When it is for an action that matches: see `safeguards_runtime.conditions`."""
 
     safeguards: tuple[str, ...] = ()
-    verdict: Verdict = Verdict.ALLOW
-    """What follows where no safeguard raises an alert."""
+    verdict: Verdict | Literal["abstain"] = Verdict.ALLOW
+    """What follows where no safeguard raises an alert. One that abstains then counts as no policy
+    for the action; what its safeguards find counts beside the policies that decide, whatever their
+    priority: it can make the verdict stricter, and never milder."""
 
     verdicts: dict[AlertSeverity, Verdict] = {}
     """What follows from an alert, by its severity; as in `ON_ALERT` unless given."""
 
     approval: str = DEFAULT_TERMS
+
+    @property
+    def abstains(self) -> bool:
+        """Whether it counts only by what its safeguards find."""
+        return self.verdict == "abstain"
+
+    @property
+    def least(self) -> Verdict:
+        """What it says at the least, whatever its safeguards find."""
+        return Verdict.ALLOW if self.verdict == "abstain" else self.verdict
+
+    @model_validator(mode="after")
+    def _can_speak(self) -> Self:
+        if self.abstains and not self.safeguards:
+            raise ValueError("verdict: one that abstains needs safeguards, or it never counts")
+        if self.abstains and self.priority:
+            raise ValueError("priority: has no effect with verdict: abstain; leave it out")
+        return self
 
     def on_alert(self, severity: AlertSeverity) -> Verdict:
         """Return what follows from an alert."""

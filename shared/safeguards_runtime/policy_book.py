@@ -78,13 +78,15 @@ class PolicyBook:
 
     def terms_for(self, agent_id: str, action_type: str, context: Mapping[str, Any]) -> Terms:
         """Return how people are asked about an action that an agent asks them about directly: as
-        the policies of the highest priority that match it say, and of these the strictest."""
+        the policies of the highest priority that match it say, and of these the strictest; those
+        that abstain say so whatever the priority."""
         found = self.index.matching(agent_id, action_type, context)
         matching = [policy for policy in found if policy.mode == "active"]
         if not matching:
             return self.terms[DEFAULT_TERMS]
-        highest = max(policy.priority for policy in matching)
-        return strictest([self.terms_of(p) for p in matching if p.priority == highest])
+        highest = max((p.priority for p in matching if not p.abstains), default=0)
+        deciding = [p for p in matching if p.abstains or p.priority == highest]
+        return strictest([self.terms_of(policy) for policy in deciding])
 
 
 def strictest(terms: list[Terms]) -> Terms:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from safeguards.contracts import Verdict
 from safeguards_runtime.configuration import load_yaml
 from safeguards_runtime.policy_book import READY_MADE, PolicyBook, ready_made_names
 from services.safeguard_evaluator.command.cases import Case, CaseFile, differences, judge_case
@@ -47,7 +48,7 @@ def test_each_policy_that_asks_says_why(everything: PolicyBook) -> None:
     unexplained = [
         policy.name
         for policy in everything.policies
-        if policy.verdict.value != "allow" and not policy.reason
+        if policy.least is not Verdict.ALLOW and not policy.reason
     ]
     assert unexplained == []
 

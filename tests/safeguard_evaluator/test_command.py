@@ -275,6 +275,20 @@ def test_an_outranked_policy_is_said_to_be(policies: Path) -> None:
     assert found["terms"] is None
 
 
+def test_one_that_abstains_is_said_to_have_nothing_to_say(policies: Path) -> None:
+    guard = "  - {name: guard, safeguards: [finance], verdict: abstain}\n"
+    head, rest = POLICIES.split("policies:\n")
+    policies.write_text(f"{head}policies:\n{guard}{rest}")
+
+    def role(amount: str) -> str:
+        given = action({"amount": amount})
+        found = json.loads(printed("explain", policies, "--action", "-", "--json", given=given))
+        roles: dict[str, str] = {one["policy"]: one["role"] for one in found["matched"]}
+        return roles["guard"]
+
+    assert (role("1.00"), role("1500.00")) == ("abstains", "decides")
+
+
 def test_what_is_no_action_is_refused(policies: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"standard input: is no action: context: "):
         printed("explain", policies, "--action", "-", given='{"agent_id": "a", "action_type": "b"}')

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from safeguards.contracts import Verdict
 from safeguards.errors import ConfigurationError
@@ -111,6 +112,53 @@ def test_where_only_such_a_policy_matches_the_default_counts_too() -> None:
     found = judged(book(unsure, default_verdict="deny"))
     assert (found.verdict, found.policies) == (Verdict.DENY, ())
     assert found.reasons == ("no policy is for actions of type send_money",)
+
+
+LIMIT = {"uses": "financial_services", "config": {"transaction_limits": {"*": "100"}}}
+GUARD = {"verdict": "abstain", "safeguards": ["limit"]}
+
+
+@pytest.mark.parametrize("default", list(Verdict))
+def test_one_that_abstains_is_no_policy_for_what_its_safeguards_let_pass(default: Verdict) -> None:
+    policies = book(GUARD, safeguards={"limit": LIMIT}, default_verdict=default)
+    found = judged(policies, Asked(context={"amount": "100.00"}))
+    assert (found.verdict, found.policies) == (default, ())
+
+
+@pytest.mark.parametrize("priority", [-1000, 0, 1000])
+def test_one_that_abstains_makes_a_verdict_stricter_whatever_the_priority(priority: int) -> None:
+    others = [{"verdict": "allow", "priority": priority}, {"verdict": "notify", "priority": -1000}]
+    policies = book(*others, GUARD, safeguards={"limit": LIMIT})
+    over = Asked(context={"amount": "100.01"})
+    found = judged(policies, over)
+    assert (found.verdict, found.policies) == (Verdict.REQUIRE_APPROVAL, ("p2",))
+    assert [alert.title for alert in found.alerts] == ["Transaction over the limit"]
+    under = judged(policies, Asked(context={"amount": "100.00"}))
+    assert under.verdict is (Verdict.NOTIFY if priority == -1000 else Verdict.ALLOW)
+
+
+@pytest.mark.parametrize("mild", ["allow", "notify"])
+def test_one_that_abstains_makes_no_verdict_milder(mild: str) -> None:
+    """Neither that of a policy nor the default one."""
+    guard = {**GUARD, "verdicts": {"ERROR": mild}}
+    over = Asked(context={"amount": "100.01"})
+    for others in ([{"verdict": "deny", "priority": -1000}], []):
+        policies = book(guard, *others, safeguards={"limit": LIMIT}, default_verdict="deny")
+        assert judged(policies, over).verdict is Verdict.DENY
+
+
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        ({"verdict": "abstain"}, "needs safeguards"),
+        ({**GUARD, "priority": 1}, "has no effect with verdict: abstain"),
+    ],
+)
+def test_one_that_abstains_and_could_not_count_is_refused(
+    policy: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ValidationError, match=words):
+        book(policy, safeguards={"limit": LIMIT})
 
 
 def test_what_is_in_the_shadow_is_recorded_and_decides_nothing() -> None:

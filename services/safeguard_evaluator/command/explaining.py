@@ -16,9 +16,9 @@ from safeguards_runtime.records.terms import Terms
 from services.safeguard_evaluator.trying_out import Asked, Desk
 from services.safeguard_evaluator.verdicts import Candidate, Inspection, judge
 
-Role = Literal["decides", "milder", "outranked", "shadow"]
+Role = Literal["decides", "milder", "outranked", "abstains", "shadow"]
 """What comes of a policy for the action: it leads to the verdict, is milder than those that do, is
-outranked by one of a higher priority, or is on trial."""
+outranked by one of a higher priority, has nothing to say, or is on trial."""
 
 
 class Matched(BaseModel):
@@ -106,11 +106,11 @@ def _matched(
     on_trial = replace(candidate, policy=policy.model_copy(update={"mode": "shadow"}))
     clauses = judge(replace(inspection, candidates=(on_trial,)), desk.ledger).shadow
     verdicts = [clause.verdict for clause in clauses]
-    least = Verdict.ALLOW if candidate.failure else policy.verdict
+    least = Verdict.ALLOW if candidate.failure else policy.least
     return Matched(
         policy=policy.name,
         priority=policy.priority,
-        role=_role(candidate, inspection, deciding),
+        role=_role(candidate, inspection, deciding, is_silent=not clauses),
         action_types=policy.match.action_types,
         agent_ids=policy.match.agent_ids,
         arguments=policy.match.arguments,
@@ -122,13 +122,17 @@ def _matched(
     )
 
 
-def _role(candidate: Candidate, inspection: Inspection, deciding: tuple[str, ...]) -> Role:
+def _role(
+    candidate: Candidate, inspection: Inspection, deciding: tuple[str, ...], *, is_silent: bool
+) -> Role:
     if candidate.policy.mode == "shadow":
         return "shadow"
     if candidate.policy.name in deciding:
         return "decides"
+    if candidate.policy.abstains:
+        return "abstains" if is_silent else "milder"
     # One whose condition could not be evaluated decides whatever its priority is.
-    sure = [one for one in inspection.candidates if one.failure is None]
+    sure = [one for one in inspection.candidates if not (one.failure or one.policy.abstains)]
     highest = max(
         (one.policy.priority for one in sure if one.policy.mode == "active"),
         default=candidate.policy.priority,
