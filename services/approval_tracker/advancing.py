@@ -5,8 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from safeguards_runtime.records import Action, Approval, Change, action, approval, opening, waiting
-from safeguards_runtime.records.agent_state import PAUSED_INDEX, state_id
+from safeguards_runtime.records import (
+    Action,
+    Approval,
+    Change,
+    Record,
+    action,
+    approval,
+    opening,
+    waiting,
+)
+from safeguards_runtime.records.halts import HALTS_ID, halts_of
 from safeguards_runtime.records.rota import Rota
 from safeguards_runtime.store import Store
 from safeguards_runtime.topology import Service
@@ -18,17 +27,16 @@ async def advance(store: Store, ids: Sequence[str], rota: Rota) -> None:
     def opened(record: Action, now: datetime) -> tuple[Change, ...] | None:
         return _open(record, now, rota)
 
-    def advanced(record: Approval, now: datetime) -> Change | None:
-        is_paused = state_id(record.agent_id) in paused
-        return waiting.advance(record, now, rota, is_paused=is_paused)
+    def advanced(record: Approval, now: datetime, halts: Record | None) -> Change | None:
+        is_halted = halts_of(halts).on(record.agent_id, record.action_type) is not None
+        return waiting.advance(record, now, rota, is_halted=is_halted)
 
     actions = [i for i in ids if i.startswith("act_")]
     approvals = [i for i in ids if i.startswith("apr_")]
     if actions:
         await store.apply_all(actions, Action, opened, of=Service.TRACKER)
     if approvals:
-        (paused,) = await store.listed_whole([PAUSED_INDEX])
-        applied = await store.apply_all(approvals, Approval, advanced)
+        applied = await store.apply_all(approvals, Approval, advanced, given=[HALTS_ID])
         await _close_actions(store, applied.standing)
 
 

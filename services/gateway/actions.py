@@ -21,7 +21,7 @@ from safeguards.identifiers import is_id, new_id, twin_id
 from safeguards_runtime.records import Action, ApiKey, Approval, action, opening
 from services.gateway.feed import Entry, FeedTail
 from services.gateway.idempotency import Claim, IdempotencyKey, create_once
-from services.gateway.keys import Agent, must_not_be_paused, must_speak_for
+from services.gateway.keys import Agent, must_not_be_halted, must_speak_for
 from services.gateway.parts import Gateway, Parts
 from services.gateway.problems import Problem, not_found
 from services.gateway.strict_json import StrictRoute
@@ -105,7 +105,7 @@ async def request_approval(
     """Ask people directly, without evaluation. The approval is on disk when this returns."""
     key, now = caller.key, caller.now
     must_speak_for(key, submission.agent_id)
-    await must_not_be_paused(gateway.store, submission.agent_id)
+    await must_not_be_halted(gateway.store, submission.agent_id, submission.action_type)
     approval_id = new_id("apr")
     claim = await Claim.of(request, key, idempotency_key, approval_id)
     terms = gateway.book.terms_for(submission.agent_id, submission.action_type, submission.metadata)

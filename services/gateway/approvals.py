@@ -40,7 +40,7 @@ from services.gateway.keys import (
     Caller,
     ReviewerOfKey,
     Visitor,
-    must_not_be_paused,
+    must_not_be_halted,
     must_speak_for,
 )
 from services.gateway.parts import Gateway, Parts
@@ -244,7 +244,7 @@ async def answer(
 ) -> ApprovalView:
     """Answer a reviewer's question, as the agent. It makes a new version to decide on."""
     standing = _visible(gateway, caller, approval_id)
-    await must_not_be_paused(gateway.store, standing.agent_id)
+    await must_not_be_halted(gateway.store, standing.agent_id, standing.action_type)
     claim = await Claim.of(request, caller.key, idempotency_key, approval_id)
     record = await answered(gateway.store, (caller.now, standing), submission, claim)
     return record.view()

@@ -10,9 +10,9 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from safeguards.identifiers import is_id
-from safeguards_runtime.records import AgentState, ApiKey, Record
-from safeguards_runtime.records.agent_state import state_id
+from safeguards_runtime.records import ApiKey, Halts, Record
 from safeguards_runtime.records.api_key import Role, parse_api_key
+from safeguards_runtime.records.halts import HALTS_ID, halts_of
 from safeguards_runtime.reviewers import Reviewer
 from safeguards_runtime.store import Store
 from services.gateway.parts import Gateway
@@ -103,15 +103,15 @@ ReviewerOfKey = Annotated[Reviewer, Depends(reviewer_of_key)]
 """The reviewer of a request that only reviewers may make."""
 
 
-async def must_not_be_paused(store: Store, agent_id: str) -> None:
-    """Refuse what an agent that somebody has paused asks of people, or tells them.
+async def must_not_be_halted(store: Store, agent_id: str, action_type: str) -> None:
+    """Refuse what an agent asks of people, or tells them, while it or the type of action is halted.
 
     Raises:
-        Problem: 403, saying who has paused it and why.
+        Problem: 403, saying who has halted it and why.
     """
-    state = await store.get(state_id(agent_id), AgentState)
-    if state is not None and state.is_paused:
-        raise Problem(403, "agent_paused", state.words())
+    why = halts_of(await store.get(HALTS_ID, Halts)).why(agent_id, action_type)
+    if why is not None:
+        raise Problem(403, "halted", why)
 
 
 def must_speak_for(key: ApiKey, agent_id: str) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from safeguards.text import visible
-from safeguards_runtime.records import Approval
+from safeguards_runtime.records import Approval, Refusal
 from safeguards_runtime.records.modifications import field_type, fits
+from safeguards_runtime.records.terms import FieldLimit
 from services.gateway.problems import Problem
 from services.gateway.strict_json import parse
 
@@ -25,17 +26,42 @@ class Field(NamedTuple):
     name: str
     kind: str
     text: str
+    limit: str = ""
+    """What it may be changed to, in words; empty if to anything of its kind."""
+
+    choices: tuple[str, ...] = ()
+    """All that it may be, if that is so little: as it is first, unless that is among the others."""
+
+    max_length: int | None = None
+    """How many characters a text may have; None if any number, or if it has more as it is."""
 
 
 def editable_fields(asked: Approval) -> list[Field]:
     """Return what a form can edit: not what it could not show as it is, and give back so; of very
     many the first 300."""
-    context = asked.shown_context
-    fields = [
-        Field(name, field_type(context[name]), text_of(context[name]))
-        for name in asked.editable_fields()[:MAX_FIELDS]
-    ]
+    fields = [_field(asked, name) for name in asked.editable_fields()[:MAX_FIELDS]]
     return [field for field in fields if _can_be_shown(field)]
+
+
+def _field(asked: Approval, name: str) -> Field:
+    shown, original = asked.shown_context[name], asked.context[name]
+    kind, text = field_type(shown), text_of(shown)
+    limit = asked.terms.limits.get(name, FieldLimit())
+    possible = (True, False) if kind == "boolean" else limit.one_of or ()
+    choices = [
+        json.dumps(one) if kind == "null" else text_of(one)
+        for one in possible
+        if fits(kind, one) and limit.broken_by(one, original) is None
+    ]
+    max_length = limit.max_length if kind == "string" else None
+    return Field(
+        name,
+        kind,
+        text,
+        limit=limit.words(original),
+        choices=tuple(choices if text in choices else (text, *choices)) if possible else (),
+        max_length=None if max_length is None or len(text) > max_length else max_length,
+    )
 
 
 def _can_be_shown(field: Field) -> bool:
@@ -78,12 +104,15 @@ def changes(context: Mapping[str, Any], typed: Mapping[str, str]) -> dict[str, A
     """Return the fields whose text was changed, each read as the type that it has.
 
     Raises:
-        ValueError: naming the first field that cannot be read.
+        Refusal: `wrong_type`, of the first field that cannot be read.
     """
     changed = {}
     for field, value in typed.items():
         before = context.get(field)
         text = value.replace("\r\n", "\n")
         if text != text_of(before):
-            changed[field] = value_of(field, field_type(before), text)
+            try:
+                changed[field] = value_of(field, field_type(before), text)
+            except ValueError as error:
+                raise Refusal("wrong_type", str(error), field=field) from error
     return changed

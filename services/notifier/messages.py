@@ -26,6 +26,7 @@ from safeguards_runtime.records.events import (
     UNREACHABLE,
 )
 from safeguards_runtime.records.modifications import differing
+from safeguards_runtime.records.terms import AnsweredBy
 from services.notifier.bodies import body
 from services.notifier.planning import is_moot
 
@@ -61,7 +62,11 @@ class Reader:
 
 
 def compose(
-    delivery: Delivery, source: Action | Approval, reader: Reader, review_url: str | None
+    delivery: Delivery,
+    source: Action | Approval,
+    reader: Reader,
+    review_url: str | None,
+    console_url: str | None = None,
 ) -> Message:
     """Return the message of a delivery.
 
@@ -69,12 +74,13 @@ def compose(
         delivery: what is to be sent; its id is the message's.
         source: the action or approval that it tells of.
         reader: for whom.
-        review_url: where the recipient can answer, if this message asks.
+        review_url: the recipient's own link, if this message asks.
+        console_url: the request's page in the console, for those who sign in.
     """
     if isinstance(source, Action) and delivery.event == ALERT_RAISED:
         message = _alert(delivery, source)
     elif isinstance(source, Approval) and source.outcome is None:
-        message = _request(delivery, source, reader, review_url)
+        message = _request(delivery, source, reader, review_url, console_url)
     else:
         message = _outcome(delivery, source)
     thread = None
@@ -121,14 +127,18 @@ def plain(delivery: Delivery, source: Action | Approval, review_url: str | None)
         event=delivery.event,
         subject=f"{what} ({source.id})",
         severity=AlertSeverity.WARNING,
-        link=Link("Review and answer", review_url) if review_url else None,
+        link=_link(delivery, source, review_url, None) if isinstance(source, Approval) else None,
         footer="This message could not be written in full; the page behind its link is complete.",
         data=body(delivery, source),
     )
 
 
 def _request(
-    delivery: Delivery, asked: Approval, reader: Reader, review_url: str | None
+    delivery: Delivery,
+    asked: Approval,
+    reader: Reader,
+    review_url: str | None,
+    console_url: str | None,
 ) -> Message:
     deadline = _moment(asked.expires_at, reader.zone)
     title = visible(asked.title, single_line=True, limit=TITLE_LIMIT)
@@ -136,7 +146,7 @@ def _request(
     if delivery.event == HANDED_OVER and delivery.reviewer_id is None and asked.claim:
         lead = f"Handed over to {visible(asked.claim.reviewer_id, single_line=True, limit=60)}"
     leading = (*_handed(delivery, asked), *_wanted(asked), *_amended(delivery, asked))
-    facts = [*leading, *_facts(asked), ("Answer by", deadline)]
+    facts = [*leading, *_facts(asked), ("Answer by", deadline), *_policy(asked)]
     if reader.absent:
         facts.insert(0, ("In the stead of", reader.absent))
     is_open = not is_moot(delivery, asked) and delivery.updates is None
@@ -146,6 +156,7 @@ def _request(
         asked.digest,
         editable=bool(asked.editable_fields()),
         is_whole=_is_whole(asked),
+        is_decided_here=_way(delivery) in asked.terms.answer_by,
     )
     return Message(
         id=delivery.id,
@@ -156,10 +167,37 @@ def _request(
         facts=tuple(facts),
         agent_words=asked.description,
         reasons=_reasons(asked),
-        link=Link("Review and answer", review_url) if review_url else None,
-        footer=_footer(asked, reader, is_open=is_open),
+        link=_link(delivery, asked, review_url, console_url if is_open else None),
+        footer=_footer(delivery, asked, reader, is_open=is_open),
         answerable=answerable if is_open and delivery.event != UNREACHABLE else None,
     )
+
+
+def _way(delivery: Delivery) -> AnsweredBy:
+    """Return by which way what is answered from a message comes in."""
+    return "slack" if delivery.kind == "slack" else "email"
+
+
+def _link(
+    delivery: Delivery, asked: Approval, review_url: str | None, console_url: str | None
+) -> Link | None:
+    """Return where to answer; where that is neither here nor in the console, where to look."""
+    ways = asked.terms.answer_by
+    if review_url and "email" in ways:
+        return Link("Review and answer", review_url)
+    is_elsewhere = review_url is not None or _way(delivery) not in ways
+    if console_url and "console" in ways and is_elsewhere:
+        return Link("Open in the console", console_url)
+    return Link("Look at it", review_url) if review_url else None
+
+
+def _policy(asked: Approval) -> tuple[tuple[str, str], ...]:
+    """Return which policies asked for it, and their version."""
+    if not asked.policies:
+        return ()
+    version = f"policies {asked.policies_version}" if asked.policies_version else ""
+    label = "Policy" if len(asked.policies) == 1 else "Policies"
+    return ((label, "; ".join(filter(None, [", ".join(asked.policies), version]))),)
 
 
 def _is_whole(asked: Approval) -> bool:
@@ -233,8 +271,8 @@ def _reasons(asked: Approval) -> tuple[str, ...]:
     return tuple(reasons)
 
 
-def _footer(asked: Approval, reader: Reader, *, is_open: bool) -> str:
-    """Return what happens while nobody answers, and when."""
+def _footer(delivery: Delivery, asked: Approval, reader: Reader, *, is_open: bool) -> str:
+    """Return how it is answered, if not from the message; and what happens while nobody does."""
     if not is_open:
         return "This has changed since: answer the newer message instead."
     silence = "approved" if asked.terms.on_timeout == "approve" else "rejected"
@@ -243,6 +281,8 @@ def _footer(asked: Approval, reader: Reader, *, is_open: bool) -> str:
     if coming and asked.escalated < len(asked.terms.escalation):
         groups = ", ".join(asked.terms.escalation[asked.escalated].groups)
         words.insert(0, f"At {_moment(coming.at, reader.zone)} it goes to {groups} as well.")
+    if _way(delivery) not in asked.terms.answer_by:
+        words.insert(0, f"This request is answered {asked.terms.how_answered()}.")
     return " ".join(words)
 
 

@@ -323,7 +323,8 @@ class Sender:
 
     def _composed(self, one: Delivery, source: Source, url: str | None) -> Message:
         try:
-            return compose(one, source, self._reader(one), url)
+            console = f"{self._public_url}/console/requests/{source.id}"
+            return compose(one, source, self._reader(one), url, console)
         except Exception:
             log.exception("a message could not be composed", id=one.id)
             return plain(one, source, url)

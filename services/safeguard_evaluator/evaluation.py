@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import structlog
@@ -14,27 +16,28 @@ from safeguards.plugins import WindowSafeguard
 from safeguards_runtime.policy_book import PolicyBook
 from safeguards_runtime.records import Action, Approval, Change, Grant, Record, action, grant
 from safeguards_runtime.records.approval import amended
+from safeguards_runtime.records.halts import HALTS_ID, halts_of
 from safeguards_runtime.reloading import InForce
 from safeguards_runtime.rules import Rules
 from safeguards_runtime.store import Store
 from safeguards_runtime.topology import Service
-from services.safeguard_evaluator.halting import halted_now
-from services.safeguard_evaluator.judging import Halted, ledger_of, settle, write_verdicts
+from services.safeguard_evaluator.judging import ledger_of, settle, write_verdicts
 from services.safeguard_evaluator.permitting import let_through
 from services.safeguard_evaluator.plugins import Plugins
 from services.safeguard_evaluator.publications import take_in
 from services.safeguard_evaluator.verdicts import (
+    Candidate,
     Inspection,
     candidates,
     inspect,
     judge,
-    needs_plugins,
+    plugins_of,
 )
 
 log = structlog.get_logger(__name__)
 
 WAITING_AT_MOST = 500
-"""How many actions may wait for plugins. Those beyond are left to the agenda."""
+"""How much may wait for the same plugins. What is beyond is left to the agenda."""
 
 
 class Evaluator:
@@ -44,6 +47,7 @@ class Evaluator:
         store: where the actions are.
         rules: the policies and the reviewers, as they are in force.
         set_aside: keeps a publication that is refused: the JWS and the reason.
+        plugins: asks them.
     """
 
     def __init__(
@@ -51,13 +55,15 @@ class Evaluator:
         store: Store,
         rules: InForce[Rules],
         set_aside: Callable[[bytes, str], Awaitable[None]],
+        plugins: Plugins | None = None,
     ) -> None:
         self._store = store
         self._rules = rules
         self._set_aside = set_aside
         self._book: PolicyBook | None = None
-        self._plugins = Plugins()
+        self._plugins = plugins or Plugins()
         self._waiting: dict[str, asyncio.Task[None]] = {}
+        self._waiting_for: Counter[frozenset[str]] = Counter()
 
     async def evaluate(self, entries: Sequence[str]) -> None:
         """Look at actions, given by their ids or as signed publications; at approvals whose agent
@@ -106,70 +112,89 @@ class Evaluator:
         when the plugins have answered."""
         at_once = []
         for record in records:
-            if needs_plugins(candidates(record, rules.book), rules.book):
-                self._judge_later(record, rules)
+            found = candidates(record, rules.book)
+            plugins = plugins_of(found, rules.book)
+            if plugins:
+                self._later(record.id, plugins, partial(self._judge_one, record, found, rules))
             else:
-                at_once.append(await inspect(record, rules.book, self._plugins.ask))
+                at_once.append(await inspect(record, rules.book, self._plugins.ask, found))
         await self._write(at_once, rules)
 
-    def _judge_later(self, record: Action, rules: Rules) -> None:
-        if record.id in self._waiting:
+    async def _judge_one(self, record: Action, found: tuple[Candidate, ...], rules: Rules) -> None:
+        inspection = await inspect(record, rules.book, self._plugins.ask, found)
+        await self._write([inspection], rules)
+
+    def _later(
+        self, record_id: str, plugins: frozenset[str], judging: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Have something judged that waits for plugins. Counted are those that wait for the same
+        ones, so that those of a plugin that hangs leave room for the others."""
+        if record_id in self._waiting:
             return
-        if len(self._waiting) >= WAITING_AT_MOST:
+        if self._waiting_for[plugins] >= WAITING_AT_MOST:
             # It stays leased: the agenda brings it again.
-            log.warning("too many actions wait for safeguards", action_id=record.id)
+            log.warning("too many wait for safeguards", record_id=record_id)
             return
 
         async def judged() -> None:
             try:
-                inspection = await inspect(record, rules.book, self._plugins.ask)
-                await self._write([inspection], rules)
+                await judging()
             except Exception:
-                log.exception("an action could not be judged", action_id=record.id)
+                log.exception("it could not be judged", record_id=record_id)
             finally:
-                del self._waiting[record.id]
+                del self._waiting[record_id]
+                self._waiting_for[plugins] -= 1
 
-        self._waiting[record.id] = asyncio.create_task(judged())
+        self._waiting[record_id] = asyncio.create_task(judged())
+        self._waiting_for[plugins] += 1
 
     async def _write(self, inspections: Sequence[Inspection], rules: Rules) -> None:
         """Write verdicts; where people would be asked, see first whether one of them has permitted
         it."""
-        halted = await halted_now(self._store)
-        asking = await write_verdicts(self._store, inspections, halted, with_questions=False)
+        asking = await write_verdicts(self._store, inspections, with_questions=False)
         if asking:
-            rest = await let_through(self._store, asking, halted, rules.directory)
-            await write_verdicts(self._store, rest, halted, with_questions=True)
+            rest = await let_through(self._store, asking, rules.directory)
+            await write_verdicts(self._store, rest, with_questions=True)
 
     async def _judge_amended(self, ids: Sequence[str], rules: Rules) -> None:
         """Judge the arguments that agents answered reviewers' questions with. No grant holds for
         them: a reviewer is looking at them already."""
-        halted = await halted_now(self._store)
         _, records = await self._store.load(ids)
         idle = list(ids)
         for record in records:
-            if isinstance(record, Approval) and record.owes(Service.EVALUATOR):
-                idle.remove(record.id)
-                await self._judge_one_amended(record, rules, halted)
+            if not isinstance(record, Approval) or not record.owes(Service.EVALUATOR):
+                continue
+            idle.remove(record.id)
+            asked = Proposed(record.id, record.agent_id, record.action_type, record.amendment or {})
+            found = candidates(asked, rules.book)
+            judging = partial(self._judge_one_amended, record, asked, found, rules)
+            plugins = plugins_of(found, rules.book)
+            if plugins:
+                self._later(record.id, plugins, judging)
+            else:
+                await judging()
         if idle:
             await self._store.apply_all(idle, Approval, _nothing, of=Service.EVALUATOR)
 
-    async def _judge_one_amended(self, asked: Approval, rules: Rules, halted: Halted) -> None:
+    async def _judge_one_amended(
+        self, asked: Approval, proposed: Proposed, found: tuple[Candidate, ...], rules: Rules
+    ) -> None:
         """Judge an amendment. What the action had reserved is given back for what it reserves
         now, in the same instant."""
-        proposed = Proposed(asked.id, asked.agent_id, asked.action_type, asked.amendment or {})
-        inspection = await inspect(proposed, rules.book, self._plugins.ask)
+        inspection = await inspect(proposed, rules.book, self._plugins.ask, found)
         behind = await self._store.get(asked.action_id, Action) if asked.action_id else None
         held = behind.judgement.reservations if behind and behind.judgement else ()
         windows = sorted(inspection.window_ids | {one.window_id for one in held})
         others = [asked.action_id] if asked.action_id else []
 
         def rule(records: Sequence[Record | None], now: datetime) -> tuple[Change, ...]:
-            standing, *rest = records
+            standing, *rest, halts = records
             if not isinstance(standing, Approval) or standing.amendment != asked.amendment:
                 return ()
             ledger = ledger_of(windows, rest[len(others) :], now)
             ledger.release(held)
-            judgement = judge(inspection, ledger, halted(asked.agent_id, asked.action_type))
+            halted = halts_of(halts).why(asked.agent_id, asked.action_type)
+            judgement = judge(inspection, ledger, halted)
             change = amended(standing, judgement, now, rules.directory)
             if change is None:
                 return ()
@@ -182,7 +207,7 @@ class Evaluator:
             ledger.reserve(judgement.reservations)
             return (change, again, *ledger.changes())
 
-        await self._store.apply_together([asked.id, *others, *windows], rule)
+        await self._store.apply_together([asked.id, *others, *windows], rule, given=[HALTS_ID])
 
 
 @dataclass(frozen=True)

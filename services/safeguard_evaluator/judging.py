@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ import structlog
 from safeguards.contracts import Verdict
 from safeguards.plugins import WindowSafeguard
 from safeguards_runtime.records import Action, Approval, Change, Record, action
+from safeguards_runtime.records.halts import HALTS_ID, halts_of
 from safeguards_runtime.records.judgement import Judgement
 from safeguards_runtime.records.window import Ledger, Reservation, Window, reservations
 from safeguards_runtime.remote_agent import RemoteAgent
@@ -20,9 +21,6 @@ from safeguards_runtime.topology import Service
 from services.safeguard_evaluator.verdicts import Inspection, judge
 
 log = structlog.get_logger(__name__)
-
-Halted = Callable[[str, str], str | None]
-"""Returns why an agent (by its id) may do nothing of a type of actions; None if it may."""
 
 
 def count(ledger: Ledger, judgement: Judgement) -> None:
@@ -33,43 +31,43 @@ def count(ledger: Ledger, judgement: Judgement) -> None:
 
 
 async def write_verdicts(
-    store: Store, inspections: Sequence[Inspection], halted: Halted, *, with_questions: bool
+    store: Store, inspections: Sequence[Inspection], *, with_questions: bool
 ) -> list[Inspection]:
     """Judge actions and write the verdicts.
 
     Those that count in the same window are judged one after the other and written together, so
-    that each sees what those before it have reserved, whoever judged them.
+    that each sees what those before it have reserved, whoever judged them. None is written if
+    something has been halted since it was judged: it is judged anew.
 
     Args:
         store: where the actions and the windows are.
         inspections: the actions.
-        halted: who may do nothing.
         with_questions: whether it is also written that people are to be asked.
 
     Returns:
         Those about which people would have to be asked, if that is not written.
     """
     alone = [one for one in inspections if not one.window_ids]
-    asking = await _write_alone(store, alone, halted, with_questions=with_questions)
+    asking = await _write_alone(store, alone, with_questions=with_questions)
     groups = _sharing([one for one in inspections if one.window_ids])
     for asked in await asyncio.gather(
-        *(_write_group(store, group, halted, with_questions=with_questions) for group in groups)
+        *(_write_group(store, group, with_questions=with_questions) for group in groups)
     ):
         asking += asked
     return asking
 
 
 async def _write_alone(
-    store: Store, inspections: Sequence[Inspection], halted: Halted, *, with_questions: bool
+    store: Store, inspections: Sequence[Inspection], *, with_questions: bool
 ) -> list[Inspection]:
     """Judge actions that count nowhere; each is written by itself."""
     by_id = {one.asked.id: one for one in inspections}
     asking: dict[str, Inspection] = {}
 
-    def rule(record: Action, now: datetime) -> Change | tuple[()] | None:
+    def rule(record: Action, now: datetime, halts: Record | None) -> Change | tuple[()] | None:
         if not record.owes(Service.EVALUATOR):
             return None
-        judgement = judge(by_id[record.id], Ledger({}, now), _why(halted, record))
+        judgement = judge(by_id[record.id], Ledger({}, now), _why(halts, record))
         if judgement.verdict is Verdict.REQUIRE_APPROVAL and not with_questions:
             asking[record.id] = by_id[record.id]
             return ()
@@ -77,12 +75,14 @@ async def _write_alone(
         return action.judge(record, judgement, now)
 
     known = [one.asked for one in inspections if isinstance(one.asked, Action)]
-    await store.apply_all(by_id, Action, rule, of=Service.EVALUATOR, known=known)
+    await store.apply_all(
+        by_id, Action, rule, of=Service.EVALUATOR, known=known, given=[HALTS_ID]
+    )
     return list(asking.values())
 
 
 async def _write_group(
-    store: Store, group: Sequence[Inspection], halted: Halted, *, with_questions: bool
+    store: Store, group: Sequence[Inspection], *, with_questions: bool
 ) -> list[Inspection]:
     """Judge actions that share windows, one after the other; all are written, or none."""
     ids = [one.asked.id for one in group]
@@ -91,12 +91,13 @@ async def _write_group(
 
     def rule(records: Sequence[Record | None], now: datetime) -> tuple[Change, ...]:
         asking.clear()
-        ledger = ledger_of(windows, records[len(ids) :], now)
+        *standing, halts = records
+        ledger = ledger_of(windows, standing[len(ids) :], now)
         changes = []
-        for one, record in zip(group, records, strict=False):
+        for one, record in zip(group, standing, strict=False):
             if not isinstance(record, Action) or not record.owes(Service.EVALUATOR):
                 continue
-            judgement = judge(one, ledger, _why(halted, record))
+            judgement = judge(one, ledger, _why(halts, record))
             if judgement.verdict is Verdict.REQUIRE_APPROVAL and not with_questions:
                 asking.append(one)
                 continue
@@ -107,7 +108,7 @@ async def _write_group(
         return (*changes, *ledger.changes())
 
     try:
-        await store.apply_together([*ids, *windows], rule)
+        await store.apply_together([*ids, *windows], rule, given=[HALTS_ID])
     except StoreBusyError as error:
         # They stay leased: the agenda brings them again.
         log.warning("windows keep changing", actions=len(ids), error=str(error))
@@ -124,8 +125,8 @@ def ledger_of(ids: Sequence[str], records: Sequence[Record | None], now: datetim
     return Ledger(windows, now)
 
 
-def _why(halted: Halted, record: Action) -> str | None:
-    return halted(record.agent_id, record.action_type)
+def _why(halts: Record | None, record: Action) -> str | None:
+    return halts_of(halts).why(record.agent_id, record.action_type)
 
 
 def _sharing(inspections: Sequence[Inspection]) -> list[list[Inspection]]:

@@ -8,21 +8,22 @@ from datetime import datetime
 import structlog
 
 from safeguards.contracts import Verdict
-from safeguards_runtime.records import Action, Change, Grant, Record, grant
+from safeguards_runtime.records import Action, Change, Grant, Halts, Record, grant
 from safeguards_runtime.records.bounds import within
 from safeguards_runtime.records.grant import Covered
+from safeguards_runtime.records.halts import HALTS_ID, halts_of
 from safeguards_runtime.records.judgement import Judgement
 from safeguards_runtime.records.window import Ledger
 from safeguards_runtime.reviewers import Directory
 from safeguards_runtime.store import Store, StoreBusyError
-from services.safeguard_evaluator.judging import Halted, count, ledger_of
+from services.safeguard_evaluator.judging import count, ledger_of
 from services.safeguard_evaluator.verdicts import Inspection, Judged, judge
 
 log = structlog.get_logger(__name__)
 
 
 async def let_through(
-    store: Store, asking: Sequence[Inspection], halted: Halted, directory: Directory
+    store: Store, asking: Sequence[Inspection], directory: Directory
 ) -> list[Inspection]:
     """Let those actions through that grants cover, the grant that ends first before the others.
 
@@ -33,7 +34,6 @@ async def let_through(
     Args:
         store: where the actions and the grants are.
         asking: the actions that people would be asked about.
-        halted: who may do nothing.
         directory: the reviewers in force.
 
     Returns:
@@ -45,7 +45,7 @@ async def let_through(
         if not like:
             continue
         try:
-            done = await _used(store, permission.id, like, halted, directory)
+            done = await _used(store, permission.id, like, directory)
         except StoreBusyError as error:
             # They stay leased: the agenda brings them again.
             log.warning("a grant keeps changing", grant=permission.id, error=str(error))
@@ -76,7 +76,6 @@ async def _used(
     store: Store,
     grant_id: str,
     like: Sequence[Inspection],
-    halted: Halted,
     directory: Directory,
 ) -> list[str]:
     """Let through what the grant still covers when it is written; return the ids of these."""
@@ -84,16 +83,16 @@ async def _used(
     windows = sorted(frozenset[str]().union(*(one.window_ids for one in like)))
 
     def rule(records: Sequence[Record | None], now: datetime) -> tuple[Change, ...]:
-        standing, *rest = records
+        standing, *rest, halts = records
         ledger = ledger_of(windows, rest[len(ids) :], now)
         try:
-            return permitted(standing, rest, ledger)
+            return permitted(standing, rest, ledger, halts_of(halts))
         except Exception:
             log.exception("a grant could not be judged: people are asked", grant=grant_id)
             return ()
 
     def permitted(
-        standing: Record | None, actions: Sequence[Record | None], ledger: Ledger
+        standing: Record | None, actions: Sequence[Record | None], ledger: Ledger, halts: Halts
     ) -> tuple[Change, ...]:
         giver = directory.get(standing.given_by) if isinstance(standing, Grant) else None
         if not isinstance(standing, Grant) or giver is None:
@@ -102,7 +101,7 @@ async def _used(
         for one, record in zip(like, actions, strict=False):
             if not isinstance(record, Action) or standing.uses + len(covered) >= standing.max_uses:
                 continue
-            judgement = judge(one, ledger, halted(record.agent_id, record.action_type))
+            judgement = judge(one, ledger, halts.why(record.agent_id, record.action_type))
             is_open = record.judgement is None and not record.status.is_final
             if is_open and grant.covers(
                 standing,
@@ -117,7 +116,7 @@ async def _used(
         changes = grant.use(standing, covered, giver.name, ledger.now)
         return (*changes, *ledger.changes()) if changes else ()
 
-    written = await store.apply_together([grant_id, *ids, *windows], rule)
+    written = await store.apply_together([grant_id, *ids, *windows], rule, given=[HALTS_ID])
     return [record.id for record in written if isinstance(record, Action)]
 
 

@@ -71,10 +71,20 @@ class Desk:
         judgement = judge(inspection, ledger)
         ledger.reserve(judgement.reservations)
         ledger.allow(judgement.reservations)
+        self.keep(ledger)
+        return judgement
+
+    def keep(self, ledger: Ledger) -> None:
+        """Remember what a ledger has counted."""
         for change in ledger.changes():
             if isinstance(change.after, Window):
                 self.windows[change.after.id] = change.after
-        return judgement
+
+    def forget(self) -> None:
+        """Drop the windows of which nothing counts any more, as the store does."""
+        for record_id, window in list(self.windows.items()):
+            if window is None or window.forgotten_at() <= self.now:
+                del self.windows[record_id]
 
     def wait(self, length: timedelta) -> None:
         """Let time pass."""

@@ -123,14 +123,26 @@ def candidates(asked: Judged, book: PolicyBook) -> tuple[Candidate, ...]:
     return tuple(found)
 
 
-def needs_plugins(found: Iterable[Candidate], book: PolicyBook) -> bool:
-    """Tell whether plugins must be asked, which may take their time."""
-    return any(name in book.plugins for one in found for name in one.policy.safeguards)
+def plugins_of(found: Iterable[Candidate], book: PolicyBook) -> frozenset[str]:
+    """Return the plugins that must be asked, by name. They may take their time."""
+    return frozenset(n for one in found for n in one.policy.safeguards if n in book.plugins)
 
 
-async def inspect(asked: Judged, book: PolicyBook, ask_plugin: AskPlugin) -> Inspection:
-    """Return what the safeguards find of an action. Those that are plugins are asked at once."""
-    policies = candidates(asked, book)
+async def inspect(
+    asked: Judged,
+    book: PolicyBook,
+    ask_plugin: AskPlugin,
+    found: tuple[Candidate, ...] | None = None,
+) -> Inspection:
+    """Return what the safeguards find of an action. Those that are plugins are asked at once.
+
+    Args:
+        asked: the action.
+        book: what it is judged by.
+        ask_plugin: asks a plugin.
+        found: its candidates, if they are known already.
+    """
+    policies = candidates(asked, book) if found is None else found
     names = dict.fromkeys(name for one in policies for name in one.policy.safeguards)
     context = {**asked.context, "action_type": asked.action_type}
     plugins = [name for name in names if name in book.plugins]
@@ -138,13 +150,13 @@ async def inspect(asked: Judged, book: PolicyBook, ask_plugin: AskPlugin) -> Ins
         *(_ask(ask_plugin, name, book.plugins[name], asked, context) for name in plugins)
     )
     answered = dict(zip(plugins, answers, strict=True))
-    found = {
+    checked = {
         name: answered[name]
         if name in answered
         else _checked(name, book.safeguards[name], asked, context)
         for name in names
     }
-    return Inspection(asked, book, policies, found)
+    return Inspection(asked, book, policies, checked)
 
 
 async def _ask(

@@ -4,11 +4,11 @@
 | --- | --- |
 | `acc` | account of a reviewer |
 | `act` | action |
-| `agt` | agent |
 | `apr` | approval |
 | `dlv` | delivery |
 | `ept` | endpoint of a channel |
 | `grt` | grant |
+| `hlt` | what is halted |
 | `key` | API key |
 | `msg` | message set aside |
 | `win` | window of what a safeguard counts |
@@ -24,7 +24,7 @@ from typing import Literal, get_args
 
 import uuid6
 
-Prefix = Literal["acc", "act", "agt", "apr", "dlv", "ept", "grt", "key", "msg", "win"]
+Prefix = Literal["acc", "act", "apr", "dlv", "ept", "grt", "hlt", "key", "msg", "win"]
 
 _PATTERN = re.compile(
     rf"({'|'.join(get_args(Prefix))})_[0-9a-f]{{12}}7[0-9a-f]{{3}}[89ab][0-9a-f]{{15}}"

@@ -13,6 +13,9 @@ from safeguards_runtime.condition_values import ArgumentType, money
 
 MAX_SOURCE_CHARACTERS = 4096
 
+PREPARED_MATCHES = "matches_prepared"
+"""What `matches` is called in the source that is run."""
+
 VARIABLES = ("agent_id", "action_type", "context")
 
 _FUNCTIONS = (
@@ -105,7 +108,7 @@ class ConditionSource:
 
     def to_run(self) -> str:
         """Return the source that is run: amounts written in it are read once, now, and a declared
-        amount once an action.
+        amount once an action; regular expressions are compiled already.
         """
         changes = [
             (tokens[0].start, tokens[-1].end, f'b"{self._amount(tokens[2]).decode()}"')
@@ -116,6 +119,10 @@ class ConditionSource:
             (tokens[0].start, tokens[-1].end, self.text[tokens[2].start : tokens[-1].start])
             for tokens in self._windows("money", "(", "context", ".", None, ")")
             if self._declared.get(tokens[4].name) == "money"
+        ]
+        changes += [
+            (tokens[1].start, tokens[1].end, PREPARED_MATCHES)
+            for tokens in self._windows(".", "matches", "(", None, ")")
         ]
         return self._replaced(sorted(changes))
 

@@ -13,12 +13,18 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from threading import Lock
 from typing import Any
+from weakref import WeakValueDictionary
 
+import re2
 from cel_expr_python import cel
 
 from safeguards.errors import ConfigurationError
 from safeguards.text import visible
-from safeguards_runtime.condition_source import ConditionSource
+from safeguards_runtime.condition_source import (
+    PREPARED_MATCHES,
+    ConditionSource,
+    Token,
+)
 from safeguards_runtime.condition_values import (
     ArgumentReader,
     ArgumentType,
@@ -43,6 +49,8 @@ _TYPES: dict[ArgumentType, cel.Type] = {
     "any": cel.Type.DYN,
 }
 
+_ANY_ARGUMENTS = cel.Type.Map(cel.Type.STRING, cel.Type.DYN)
+
 # Money is CEL's bytes, which compare exactly; whatever else CEL does with bytes is left out, and
 # dyn(), which steps around the types.
 _CONFIGURATION = """
@@ -62,6 +70,23 @@ _OURS = "condition: "
 """How an error of our own functions is told from CEL's, whose words may hold an agent's."""
 
 _compiling = Lock()
+
+
+class _Pattern:
+    """A regular expression, compiled. RE2, as in CEL: in linear time, whatever it is."""
+
+    def __init__(self, written: str) -> None:
+        options = re2.Options()
+        options.log_errors = False
+        options.never_capture = True
+        self._regexp = re2.compile(written, options)
+
+    def is_in(self, text: str) -> bool:
+        return self._regexp.search(text) is not None
+
+
+_patterns: WeakValueDictionary[str, _Pattern] = WeakValueDictionary()
+"""Those of the conditions that there are, by how they are written."""
 
 
 class Condition:
@@ -84,7 +109,7 @@ class Condition:
         declared = tuple(sorted(arguments.items()))
         with _compiling:
             _check_types(text, declared)
-            _check_patterns(text)
+            self._patterns = tuple(_compiled(text, token) for token in text.patterns())
             self._expression = _environment().compile(text.to_run())
             # The library prepares an expression when it is first evaluated: here, not in a race.
             _evaluate(self._expression, "", "", {})
@@ -201,14 +226,13 @@ def _refusing(words: str, code: Callable[..., Any]) -> Callable[..., Any]:
 @lru_cache(maxsize=1)
 def _environment() -> cel.Env:
     """Return what all conditions are run in: any argument may be there, of any type."""
+    text = cel.Type.STRING
+    # CEL's own would compile the pattern at each evaluation.
+    matches = cel.Overload(PREPARED_MATCHES, cel.Type.BOOL, [text, text], True, _matches)
     return cel.NewEnv(
         config=cel.NewEnvConfigFromYaml(_CONFIGURATION),
-        variables={
-            "agent_id": cel.Type.STRING,
-            "action_type": cel.Type.STRING,
-            "context": cel.Type.Map(cel.Type.STRING, cel.Type.DYN),
-        },
-        functions=_functions(run=True),
+        variables={"agent_id": text, "action_type": text, "context": _ANY_ARGUMENTS},
+        functions=[*_functions(run=True), cel.FunctionDecl(PREPARED_MATCHES, [matches])],
     )
 
 
@@ -218,6 +242,8 @@ def _checking_environment(declared: tuple[tuple[str, ArgumentType], ...]) -> cel
     variables = {"agent_id": cel.Type.STRING, "action_type": cel.Type.STRING}
     for name, kind in declared:
         variables[f"context.{name}"] = _TYPES[kind]
+    if not declared:
+        variables["context"] = _ANY_ARGUMENTS
     return cel.NewEnv(
         config=cel.NewEnvConfigFromYaml(_CONFIGURATION),
         variables=variables,
@@ -226,23 +252,30 @@ def _checking_environment(declared: tuple[tuple[str, ArgumentType], ...]) -> cel
 
 
 def _check_types(text: ConditionSource, declared: tuple[tuple[str, ArgumentType], ...]) -> None:
-    environment = _checking_environment(declared) if declared else _environment()
     try:
-        result = environment.compile(text.to_check()).return_type()
+        result = _checking_environment(declared).compile(text.to_check()).return_type()
     except RuntimeError as error:
         raise _load_error(text, str(error)) from None
     if result not in (cel.Type.BOOL, cel.Type.DYN):
         raise text.error(0, f"the condition gives {_kind_in_words(result)}, not true or false")
 
 
-def _check_patterns(text: ConditionSource) -> None:
-    for pattern in text.patterns():
-        matching = _environment().compile(f'"".matches({pattern.text})')
-        kind, _ = _evaluate(matching, "", "", {})
-        if kind != cel.Type.BOOL:
+def _compiled(text: ConditionSource, token: Token) -> _Pattern:
+    """Return a regular expression of a condition, which is written in it as `token`."""
+    written = _environment().compile(token.text).eval(data={}).value()
+    pattern = _patterns.get(written)
+    if pattern is None:
+        try:
+            pattern = _patterns[written] = _Pattern(written)
+        except re2.error:
             raise text.error(
-                pattern, f"{pattern.text} is not a regular expression (RE2), or repeats too much"
-            )
+                token, f"{token.text} is not a regular expression (RE2), or repeats too much"
+            ) from None
+    return pattern
+
+
+def _matches(text: str, pattern: str) -> bool:
+    return _patterns[pattern].is_in(text)
 
 
 def _load_error(text: ConditionSource, error: str) -> ConfigurationError:

@@ -2,73 +2,40 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase, translate
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any
 
 from safeguards.canonical import canonical_json
-from safeguards.plugins import plain_name, spellings
 from safeguards_runtime.policies import Match, Policy
+from safeguards_runtime.type_index import TypeIndex
 
-KEPT_TYPES = 4096
-"""For how many types of actions it is remembered which policies match."""
-
-_WILD = re.compile(r"[*?\[]")
-_SEPARATORS = re.compile(r"[\s-]+")
+KEPT_AGENTS = 4096
+"""For how many agents, each with a type of actions, it is remembered what was found."""
 
 
 class PolicyIndex:
-    """Policies by the types of actions that they are for.
-
-    Types that are written out are found by name, those with a star at the end by what stands
-    before it; only of globs of other forms each is tried, and what was found is remembered.
-    """
+    """Policies by the types of actions that they are for, and the agents."""
 
     def __init__(self, policies: Sequence[Policy]) -> None:
-        self._policies = policies
-        self._named: dict[str, set[int]] = {}
-        self._prefixes: dict[str, set[int]] = {}
-        self._globs: dict[str, set[int]] = {}
-        for at, policy in enumerate(policies):
-            for glob in policy.match.action_types:
-                self._file(_SEPARATORS.sub("_", glob.casefold()), at)
-        self._patterns = [(re.compile(translate(glob)), ats) for glob, ats in self._globs.items()]
-        self._lengths = sorted({len(prefix) for prefix in self._prefixes})
-        self._of_type = lru_cache(KEPT_TYPES)(self._found)
-
-    def _file(self, glob: str, at: int) -> None:
-        if not _WILD.search(glob):
-            # A name of one's own may be written with humps or separators of any kind.
-            self._named.setdefault(plain_name(glob), set()).add(at)
-        elif glob.endswith("*") and not _WILD.search(glob[:-1]):
-            self._prefixes.setdefault(glob[:-1], set()).add(at)
-        else:
-            self._globs.setdefault(glob, set()).add(at)
+        self._types = TypeIndex((policy.match.action_types, policy) for policy in policies)
+        self._of_agent = lru_cache(KEPT_AGENTS)(self._found)
 
     def of_type(self, action_type: str) -> tuple[Policy, ...]:
         """Return the policies for a type of actions, in their order."""
-        return self._of_type(action_type)
+        return self._types.of_type(action_type)
 
-    def _found(self, action_type: str) -> tuple[Policy, ...]:
-        found: set[int] = set()
-        for name in spellings(action_type):
-            found |= self._named.get(name, set())
-            for length in self._lengths:
-                found |= self._prefixes.get(name[:length], set())
-            for pattern, ats in self._patterns:
-                if not ats <= found and pattern.match(name):
-                    found |= ats
-        return tuple(self._policies[at] for at in sorted(found))
+    def _found(self, agent_id: str, action_type: str) -> tuple[Policy, ...]:
+        found = self.of_type(action_type)
+        return tuple(policy for policy in found if agent_fits(policy.match, agent_id))
 
     def matching(
         self, agent_id: str, action_type: str, context: Mapping[str, Any]
     ) -> Iterator[Policy]:
         """Yield the policies for an action, in their order; their conditions are not asked."""
-        for policy in self.of_type(action_type):
-            match = policy.match
-            if agent_fits(match, agent_id) and not unfit_arguments(match, context):
+        for policy in self._of_agent(agent_id, action_type):
+            if not unfit_arguments(policy.match, context):
                 yield policy
 
 

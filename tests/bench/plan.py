@@ -22,6 +22,8 @@ class Plan:
         slack: messages posted to Slack.
         mails: delivered.
         actions: evaluated.
+        judged: evaluated in each turn of a number of policies; so with the next.
+        inspections: of those that are evaluated in this process.
         slow_webhooks: delivered in each turn to receivers that take their time.
         processes: notifier processes, case by case.
         pending: how many approvals are pending where cost is compared as it grows.
@@ -41,6 +43,8 @@ class Plan:
     slack: int = 1500
     mails: int = 1500
     actions: int = 4000
+    judged: int = 2000
+    inspections: int = 3000
     slow_webhooks: int = 3000
     processes: tuple[int, ...] = (1, 2, 4)
     pending: tuple[int, int] = (1000, 1_000_000)
@@ -61,6 +65,8 @@ QUICK = Plan(
     slack=40,
     mails=40,
     actions=60,
+    judged=20,
+    inspections=20,
     slow_webhooks=60,
     processes=(1, 2),
     pending=(300, 3000),

@@ -47,6 +47,10 @@ COMPARED = {
     "messages posted to Slack by one notifier": "at least 1.0x",
     "mails delivered by one notifier": "at least 3.0x",
     "actions evaluated by one evaluator": "at least 1.0x",
+    "evaluation by many policies: 50, in process": "at least 0.5x",
+    "evaluation by many policies: 1,000, in process": "at least 0.8x",
+    "evaluation by many policies: 50, one evaluator": "at least 0.5x",
+    "evaluation by many policies: 1,000, one evaluator": "at least 0.8x",
 }
 
 

@@ -621,7 +621,7 @@ def test_it_is_decided_only_in_the_ways_that_the_terms_name() -> None:
             assert answer("email") is not None
             continue
         for via in ("email", "slack"):
-            with pytest.raises(Refusal, match="decided by console or api only") as caught:
+            with pytest.raises(Refusal, match="in the console or over the API only") as caught:
                 answer(via)
             assert caught.value.code == "not_this_way"
 

@@ -84,7 +84,7 @@ async def following(store: Store) -> AsyncIterator[FeedTail]:
 
 async def until_done(work: Callable[[], Awaitable[T]]) -> T:
     """Do as clients do that are answered 503: repeat the same until it is done."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while True:
         try:
             return await work()
@@ -372,12 +372,12 @@ async def _timed_out(store: Store, hint: Callable[[Task, list[str]], None]) -> N
 
 async def _eventually(condition: Callable[[], object]) -> None:
     """Wait until a function, which may be a coroutine function, returns something true."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while True:
         found = condition()
         if await found if isinstance(found, Awaitable) else found:
             return
-        assert time.monotonic() < deadline, "not within 30 s"
+        assert time.monotonic() < deadline, "not within 60 s"
         await asyncio.sleep(0.02)
 
 

@@ -78,7 +78,10 @@ async def refused(
 ) -> Response:
     """Return the page as it now stands, with what was wrong and what was typed."""
     status, words = _refusal(gateway, visit.approval, error)
-    return await request_page(gateway, request, visit, problem=words, status=status, form=form)
+    field = error.extra.get("field") if isinstance(error, Refusal) else None
+    return await request_page(
+        gateway, request, visit, problem=words, status=status, form=form, wrong_field=field
+    )
 
 
 async def _unseen(

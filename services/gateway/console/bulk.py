@@ -70,6 +70,8 @@ def hindrance(asked: Approval, reader: Reader) -> str | None:
         return "it has been answered"
     if not reader.may_answer(asked):
         return "somebody else decides"
+    if "console" not in asked.terms.answer_by:
+        return f"it is answered {asked.terms.how_answered()}"
     if asked.severity.at_least(AlertSeverity.ERROR):
         return "its risk is high: look at it by itself"
     if asked.terms.quorum > 1 or asked.terms.four_eyes:

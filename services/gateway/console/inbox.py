@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any
@@ -13,8 +13,8 @@ from fastapi.responses import JSONResponse
 
 from safeguards.identifiers import is_id
 from safeguards.types import AlertSeverity
-from safeguards_runtime.records import AgentState, Approval
-from safeguards_runtime.records.agent_state import state_id
+from safeguards_runtime.records import Approval, Halts
+from safeguards_runtime.records.halts import HALTS_ID, halts_of
 from safeguards_runtime.records.approval import open_question
 from services.gateway.console.bulk import MAX_AT_ONCE, may_be_answered_in_bulk
 from services.gateway.console.listing import (
@@ -28,7 +28,7 @@ from services.gateway.console.listing import (
     position,
     reader_of,
 )
-from services.gateway.console.people import ending, pause_words, person
+from services.gateway.console.people import ending, halt_words, person
 from services.gateway.console.searching import SEARCHED_CHARACTERS
 from services.gateway.console.session import Session, SignedIn
 from services.gateway.pages import HEADERS, page
@@ -76,8 +76,8 @@ class Row:
     """Who has it in hand, or what became of it."""
 
     notes: tuple[str, ...]
-    paused: str
-    """Who has paused the agent, and why."""
+    halted: str
+    """Who has halted the agent, or the type of action, and why."""
 
     is_urgent: bool
     """Whether little time is left."""
@@ -105,8 +105,8 @@ async def inbox(
     heard_until = gateway.news.last
     start = position(after)
     found = await find(gateway.store, wanted, reader, start)
-    paused = await _paused(gateway, found.approvals)
-    rows = [_row(gateway, session, reader, asked, paused) for asked in found.approvals]
+    halts = halts_of(await gateway.store.get(HALTS_ID, Halts))
+    rows = [_row(gateway, session, reader, asked, halts) for asked in found.approvals]
     shown = {
         "wanted": wanted,
         "rows": rows,
@@ -185,20 +185,12 @@ def _with(names: Sequence[str], chosen: str) -> list[str]:
     return sorted({*names, *([chosen] if chosen else [])}, key=str.casefold)
 
 
-async def _paused(gateway: Parts, listed: Sequence[Approval]) -> dict[str, str]:
-    """Return who has paused the agents of what waits, and why, by the ids of those agents."""
-    waiting = {asked.agent_id for asked in listed if asked.outcome is None}
-    _, states = await gateway.store.load([state_id(agent_id) for agent_id in sorted(waiting)])
-    found = [state for state in states if isinstance(state, AgentState)]
-    return {state.agent_id: pause_words(gateway, state) for state in found}
-
-
 def _row(
     gateway: Parts,
     session: Session,
     reader: Reader,
     asked: Approval,
-    paused: Mapping[str, str],
+    halts: Halts,
 ) -> Row:
     outcome = asked.outcome
     moment = outcome.decided_at if outcome else asked.expires_at
@@ -214,7 +206,7 @@ def _row(
         silence=_silence(asked),
         state=_state(gateway, session, asked),
         notes=_notes(asked, reader),
-        paused=paused.get(asked.agent_id, "") if outcome is None else "",
+        halted=halt_words(gateway, halts, asked),
         is_urgent=outcome is None and left < URGENT,
         may_be_ticked=may_be_answered_in_bulk(asked, reader),
         may_be_claimed=reader.is_awaited(asked) and asked.claim is None,
@@ -257,6 +249,8 @@ def _notes(asked: Approval, reader: Reader) -> tuple[str, ...]:
         notes.append("Others decide now")
     if reader.reviewer.is_among(asked.askers):
         notes.append("You asked: somebody else decides")
+    if "console" not in asked.terms.answer_by:
+        notes.append(f"Answered {asked.terms.how_answered()}")
     if asked.paused_at is not None:
         notes.append("Paused until the agent answers")
     elif open_question(asked) is not None:

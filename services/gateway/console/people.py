@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from safeguards.text import visible
 from safeguards.types import ActionStatus
-from safeguards_runtime.records import AgentState
+from safeguards_runtime.records import Approval, Halts
+from safeguards_runtime.records.account import OPERATOR
 from services.gateway.parts import Parts
 from services.gateway.wording import ENDINGS
 
@@ -40,9 +41,15 @@ def ending(
     return f"{words} by {by}" + (f" for {person(gateway, decided_for)}" if decided_for else "")
 
 
-def pause_words(gateway: Parts, state: AgentState | None) -> str:
-    """Return who has paused an agent, and why; empty if nobody has. It is visible text."""
-    if state is None or not state.is_paused:
-        return ""
-    reason = visible(state.reason, single_line=True)
-    return f"This agent has been paused by {person(gateway, state.paused_by or '')}: {reason}"
+def actor(gateway: Parts, by: str) -> str:
+    """Return the name of who did something, from how histories name them. It is visible text."""
+    if by == OPERATOR:
+        return "an operator by command"
+    return person(gateway, by.removeprefix("reviewer:"))
+
+
+def halt_words(gateway: Parts, halts: Halts, asked: Approval) -> str:
+    """Return who has halted an agent or its type of action, and why, while it waits for people;
+    empty if nobody has. It is visible text."""
+    found = halts.on(asked.agent_id, asked.action_type) if asked.outcome is None else None
+    return found.words(actor(gateway, found.by)) if found else ""

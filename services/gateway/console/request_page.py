@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import Request, Response
 
 from safeguards.contracts import ResponseKind, ResponseSubmission
-from safeguards_runtime.records import AgentState, Approval, Delivery, Grant, Refusal
+from safeguards_runtime.records import Approval, Delivery, Grant, Halts, Refusal
 from safeguards_runtime.records.action import granted_index
-from safeguards_runtime.records.agent_state import state_id
 from safeguards_runtime.records.delivery import source_index
 from safeguards_runtime.records.grant import grant_id
+from safeguards_runtime.records.halts import HALTS_ID, halts_of
 from safeguards_runtime.reviewers import Reviewer
 from services.gateway.approvals import judgement
 from services.gateway.console import arguments, evidence, precedents
@@ -25,7 +25,7 @@ from services.gateway.console.differences import Difference, difference_of_text,
 from services.gateway.console.granting import GrantForm, grant_form
 from services.gateway.console.grants import let_through
 from services.gateway.console.listing import reader_of
-from services.gateway.console.people import ending, pause_words
+from services.gateway.console.people import ending, halt_words
 from services.gateway.console.people import person as person_named
 from services.gateway.console.session import Session
 from services.gateway.console.timeline import Named, person, timeline
@@ -104,6 +104,16 @@ class Visit:
         return Shown(self.holder, asked.id, asked.version, asked.digest, changes)
 
 
+class Elsewhere(NamedTuple):
+    """How a request is answered, where that is not by the page that shows it."""
+
+    how: str
+    """In words: `in the console or in Slack`."""
+
+    path: str
+    """Of its page in the console; empty if it is not answered there."""
+
+
 def names(gateway: Parts) -> Named:
     """Return by which names reviewers are called; visible."""
     return partial(person_named, gateway)
@@ -134,18 +144,20 @@ async def request_page(
     problem: str = "",
     status: int = 200,
     form: Mapping[str, Any] | None = None,
+    wrong_field: str | None = None,
 ) -> Response:
     """Return the page of a request.
 
     Args:
         problem: what went wrong with what was sent.
         form: what was sent; its texts stand in the forms again.
+        wrong_field: the field of the context that the problem is with, if it is with one.
     """
     asked = visit.approval
     named = names(gateway)
     refusal = barred(gateway, visit)
     reader = reader_of(gateway, visit.reviewer, visit.now)
-    history, deliveries, month, likes, permitted, (given, state) = await asyncio.gather(
+    history, deliveries, month, likes, permitted, (given, halts) = await asyncio.gather(
         gateway.store.history(asked.id),
         _deliveries(gateway, asked),
         precedents.month(gateway.store, asked.agent_id, visit.now),
@@ -153,15 +165,16 @@ async def request_page(
         let_through(
             gateway, granted_index(asked.agent_id, asked.action_type), limit=precedents.LIKES_SHOWN
         ),
-        _given_and_state(gateway, asked),
+        _given_and_halts(gateway, asked),
     )
     shown = {
         **_common(gateway, visit),
         **_decisions(gateway, visit, refusal),
         "problem": problem,
         "form": form or {},
+        "wrong_field": wrong_field,
         **_arguments(asked),
-        "paused": pause_words(gateway, state) if asked.outcome is None else "",
+        "halted": halt_words(gateway, halts, asked),
         "cautions": [*_doubts(asked), *arguments.cautions(asked)],
         "addresses": evidence.addresses(asked),
         "news": _news(asked),
@@ -253,6 +266,7 @@ def _decisions(gateway: Parts, visit: Visit, refusal: Refusal | None) -> dict[st
     return {
         "may_answer": refusal is None and asked.outcome is None and not visit.is_superseded,
         "barred": _why_not(visit, refusal) if asked.outcome is None else "",
+        "elsewhere": _elsewhere(visit, refusal),
         "holder": _holder(visit, named),
         "holds": asked.claim is not None and asked.claim.reviewer_id == own,
         "has_spoken": own in asked.spoken,
@@ -276,9 +290,22 @@ def _why_not(visit: Visit, refusal: Refusal | None) -> str:
     """Return in words why somebody cannot answer what is open; empty if they can."""
     if visit.is_superseded:
         return ""
-    if refusal is None:
+    if refusal is None or _is_elsewhere(refusal):
         return ""
     return _BARRED.get(refusal.code, refusal.detail)
+
+
+def _elsewhere(visit: Visit, refusal: Refusal | None) -> Elsewhere | None:
+    """Return how it is answered, where that is not by this page."""
+    if visit.is_superseded or not _is_elsewhere(refusal):
+        return None
+    terms = visit.approval.terms
+    path = f"/console/requests/{visit.approval.id}" if "console" in terms.answer_by else ""
+    return Elsewhere(terms.how_answered(), path)
+
+
+def _is_elsewhere(refusal: Refusal | None) -> bool:
+    return refusal is not None and refusal.code == "not_this_way"
 
 
 _BARRED = {
@@ -307,16 +334,10 @@ async def _deliveries(gateway: Parts, asked: Approval) -> list[Delivery]:
     return [record for record in loaded if isinstance(record, Delivery)]
 
 
-async def _given_and_state(
-    gateway: Parts, asked: Approval
-) -> tuple[Grant | None, AgentState | None]:
-    """Return the permission that was given with it, and what is known of its agent."""
-    ids = [grant_id(asked.id), state_id(asked.agent_id)]
-    _, (given, state) = await gateway.store.load(ids)
-    return (
-        given if isinstance(given, Grant) else None,
-        state if isinstance(state, AgentState) else None,
-    )
+async def _given_and_halts(gateway: Parts, asked: Approval) -> tuple[Grant | None, Halts]:
+    """Return the permission that was given with it, and what is halted."""
+    _, (given, halts) = await gateway.store.load([grant_id(asked.id), HALTS_ID])
+    return given if isinstance(given, Grant) else None, halts_of(halts)
 
 
 def _news(asked: Approval) -> tuple[Difference, ...]:
@@ -371,11 +392,13 @@ def _doubts(asked: Approval) -> list[str]:
     ]
 
 
-def _reasons(asked: Approval) -> list[str]:
-    """Return the reasons that the alerts and policies, which are shown, do not give already."""
+def _reasons(asked: Approval) -> list[tuple[str, str]]:
+    """Return the reasons that the alerts and policies, which are shown, do not give already; each
+    with the policy that gives it, where there are several."""
     known = {f"{alert.title}: {alert.description}" for alert in asked.alerts}
     known |= {f"policy {name} asks for it" for name in asked.policies}
-    return [reason for reason in asked.reasons if reason not in known]
+    of = {clause.words: clause.policy for clause in asked.clauses} if asked.policies[1:] else {}
+    return [(reason, of.get(reason, "")) for reason in asked.reasons if reason not in known]
 
 
 def _permission(

@@ -14,6 +14,7 @@ from safeguards.contracts import HistoryView
 from safeguards.text import visible
 from safeguards_runtime.records import Approval, Delivery
 from safeguards_runtime.records.delivery import CALLBACK, DeliveryStatus
+from safeguards_runtime.records.terms import WAYS
 from services.gateway.wording import duration
 
 MAX_ENTRIES = 300
@@ -108,22 +109,23 @@ def _steps(line: HistoryView, named: Named) -> Iterator[Entry]:
     quoted = [
         str(detail[key]) for key in ("question", "answer", "comments", "note") if detail.get(key)
     ]
-    text = said.format(**words)
+    text = said.format(**words) + _policy(detail)
     if line.event == "opened" and detail.get("nobody_on_duty"):
         text += "; nobody who is asked first was on duty"
-    if detail.get("via") in _WAYS:
-        text += f", {_WAYS[detail['via']]}"
+    if detail.get("via") in WAYS:
+        text += f", {WAYS[detail['via']]}"
     if line.event == "asked" and detail.get("pause"):
         text += "; the clock stands still"
     yield Entry(line.at, text, visible("\n".join(quoted), limit=WORDS_LIMIT))
 
 
-_WAYS = {
-    "console": "in the console",
-    "email": "by the link in a mail",
-    "slack": "in Slack",
-    "api": "over the API",
-}
+def _policy(detail: Mapping[str, Any]) -> str:
+    """Return which policies wanted people to be asked, and their version."""
+    names, version = detail.get("policies"), detail.get("policies_version")
+    if not names or not version:
+        return ""
+    named = f"{'policy' if len(names) == 1 else 'policies'} {', '.join(map(str, names))}"
+    return visible(f"; by {named} (policies {version})", single_line=True, limit=400)
 
 
 def _actor(actor: str, detail: Mapping[str, Any], named: Named) -> str:

@@ -29,6 +29,8 @@ class Answerable:
         editable: whether there are fields that a reviewer may change.
         is_whole: whether the message holds all of what would run. If not, nobody may approve
             from the message itself.
+        is_decided_here: whether it may be decided from the message itself. If not, that is done
+            by another way, and the message only shows it.
     """
 
     approval_id: str
@@ -36,6 +38,7 @@ class Answerable:
     digest: str
     editable: bool
     is_whole: bool = True
+    is_decided_here: bool = True
 
 
 @dataclass(frozen=True)

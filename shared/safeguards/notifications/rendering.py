@@ -59,7 +59,8 @@ def reasons_title(message: Message) -> str:
 _OUR_LABELS = frozenset(
     {"agent", "action", "answer by", "decided by", "in the stead of", "severity"}
     | {"approvals", "approved by", "changed by", "handed over by", "their note"}
-    | {"review and answer", "see all of them", "careful", "why you are asked", "details"}
+    | {"review and answer", "open in the console", "look at it", "see all of them", "careful"}
+    | {"policy", "policies", "why you are asked", "details"}
 )
 
 

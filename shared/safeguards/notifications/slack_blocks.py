@@ -123,7 +123,8 @@ def _blocks(message: Message, scale: _Scale, interactive: bool, channel: str) ->
     yield from shown
     answerable = message.answerable if interactive else None
     if scale != _SCALES[0]:
-        more = " Review shows all of it." if answerable else ""
+        name = "Review" if answerable and answerable.is_decided_here else "Evidence"
+        more = f" {name} shows all of it." if answerable else ""
         yield context(f"Shortened to fit into Slack.{more}")
     is_whole = _is_whole(message, shown)
     buttons = _buttons(answerable, channel, is_whole=is_whole) if answerable else []
@@ -172,7 +173,9 @@ def _entries(message: Message, scale: _Scale, interactive: bool, channel: str) -
         button: list[ButtonElement] = []
         if entry.answerable and interactive:
             value = Binding.of(entry.answerable, channel).to_text()
-            button = [_button("Review…", REVIEW, value)]
+            is_here = entry.answerable.is_decided_here
+            shown = ("Review…", REVIEW) if is_here else ("Evidence", EVIDENCE)
+            button = [_button(*shown, value)]
         elif entry.link:
             button = _link(entry.link)
         limit = min(scale.value, 300)
@@ -220,6 +223,8 @@ def _texts(part: Any) -> Iterator[str]:
 
 def _buttons(answerable: Answerable, channel: str, *, is_whole: bool) -> list[ButtonElement]:
     value = Binding.of(answerable, channel).to_text()
+    if not answerable.is_decided_here:
+        return [_button("Evidence", EVIDENCE, value)]
     if not is_whole:
         return [
             _button("Review…", REVIEW, value, "primary"),

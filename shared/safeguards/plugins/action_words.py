@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
-from safeguards.plugins.names import spellings, words
+from safeguards.plugins.names import glob_spellings, spellings, words
 
 _REMEMBERED_LENGTH = 100
-_SEPARATORS = re.compile(r"[\s-]+")
 
 READING = frozenset(
     [
@@ -110,5 +108,8 @@ def type_matches(action_type: str, globs: Iterable[str]) -> bool:
     """Tell whether an action's type, in any spelling of it, matches one of the globs."""
     names = spellings(action_type)
     return any(
-        fnmatchcase(name, _SEPARATORS.sub("_", glob.casefold())) for glob in globs for name in names
+        fnmatchcase(name, spelled)
+        for glob in globs
+        for spelled in glob_spellings(glob)
+        for name in names
     )

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
+from functools import lru_cache
 
-_SEPARATORS = re.compile(r"[\s\-_.]+")
+_SEPARATORS = re.compile(r"[\W_]+")
+"""Whatever is no letter or digit: tools are called `github/delete-repo` and `stripe.pay` as well."""
+
+_UNSEEN = frozenset({"Cf", "Cc", "Mn", "Me"})
+"""Characters that are not seen, and marks that are put on a letter as a disguise."""
+
+_GLOB_SEPARATORS = re.compile(r"(?:[^\w*?]|_)+")
+_CLASS = re.compile(r"(\[[^\]]*\])")
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -25,6 +34,17 @@ def spellings(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((_plain(seen), _plain(_HUMP.sub("_", seen)))))
 
 
+@lru_cache(maxsize=4096)
+def glob_spellings(glob: str) -> tuple[str, ...]:
+    """Return the globs that a glob may be meant as; they are compared with `spellings`.
+
+    `wireMoney.*` is `wiremoney_*` and `wire_money_*`. What stands in brackets stays as it is.
+    """
+    parts = _CLASS.split(_seen(glob))
+    humps = [part if _CLASS.match(part) else _HUMP.sub("_", part) for part in parts]
+    return tuple(dict.fromkeys((_plain_glob(parts), _plain_glob(humps))))
+
+
 def words(text: str) -> frozenset[str]:
     """Return the words of a name in every spelling of it: those of `sendMoney` are sendmoney, send
     and money."""
@@ -34,8 +54,15 @@ def words(text: str) -> frozenset[str]:
 def _seen(text: str) -> str:
     """Return a text without what cannot be seen, in compatibility forms."""
     folded = unicodedata.normalize("NFKC", text)
-    return "".join(c for c in folded if c.isspace() or unicodedata.category(c) not in {"Cf", "Cc"})
+    return "".join(c for c in folded if c.isspace() or unicodedata.category(c) not in _UNSEEN)
 
 
 def _plain(text: str) -> str:
     return _SEPARATORS.sub("_", text.casefold()).strip("_")
+
+
+def _plain_glob(parts: Iterable[str]) -> str:
+    return "".join(
+        part.casefold() if _CLASS.match(part) else _GLOB_SEPARATORS.sub("_", part.casefold())
+        for part in parts
+    )

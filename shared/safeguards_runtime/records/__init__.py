@@ -3,12 +3,12 @@
 from safeguards.identifiers import Prefix
 from safeguards_runtime.records.account import Account
 from safeguards_runtime.records.action import Action
-from safeguards_runtime.records.agent_state import AgentState
 from safeguards_runtime.records.api_key import ApiKey
 from safeguards_runtime.records.approval_record import Approval
 from safeguards_runtime.records.delivery import Delivery
 from safeguards_runtime.records.endpoint import Endpoint
 from safeguards_runtime.records.grant import Grant
+from safeguards_runtime.records.halts import Halts
 from safeguards_runtime.records.record import Change, Record, Refusal
 from safeguards_runtime.records.set_aside import SetAsideMessage
 from safeguards_runtime.records.window import Window
@@ -16,11 +16,11 @@ from safeguards_runtime.records.window import Window
 KINDS: dict[Prefix, type[Record]] = {
     "acc": Account,
     "act": Action,
-    "agt": AgentState,
     "apr": Approval,
     "dlv": Delivery,
     "ept": Endpoint,
     "grt": Grant,
+    "hlt": Halts,
     "key": ApiKey,
     "msg": SetAsideMessage,
     "win": Window,
@@ -31,13 +31,13 @@ __all__ = [
     "KINDS",
     "Account",
     "Action",
-    "AgentState",
     "ApiKey",
     "Approval",
     "Change",
     "Delivery",
     "Endpoint",
     "Grant",
+    "Halts",
     "Record",
     "Refusal",
     "SetAsideMessage",

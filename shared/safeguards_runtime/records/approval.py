@@ -112,8 +112,8 @@ def respond(
         )
     _check_shown(approval, response)
     if response.response is not ResponseKind.ASK and via not in approval.terms.answer_by:
-        ways = " or ".join(approval.terms.answer_by)
-        raise Refusal("not_this_way", f"this is decided by {ways} only: answer it there")
+        how = approval.terms.how_answered()
+        raise Refusal("not_this_way", f"this request is answered {how} only")
     if link is not None and link in approval.used_links:
         raise Refusal("link_used", "this link has been used: a link is good for one decision")
     if response.modifications and response.response is not ResponseKind.MODIFY:

@@ -97,13 +97,18 @@ class Judgement(BaseModel):
             detail["shadow"] = [clause.model_dump(mode="json") for clause in self.shadow]
         return detail
 
-    def counted(self) -> tuple[str, ...]:
-        """Return the counters that it raises: for each policy on trial what it would have said."""
+    def on_trial(self) -> dict[str, Verdict]:
+        """Return what each policy on trial would have said, by its name; of those that would have
+        said something."""
         strictest: dict[str, Verdict] = {}
         for clause in self.shadow:
             known = strictest.get(clause.policy, Verdict.ALLOW)
             strictest[clause.policy] = max(known, clause.verdict, key=lambda one: one.rank)
-        return tuple(f"shadow:{policy}:{verdict}" for policy, verdict in strictest.items())
+        return strictest
+
+    def counted(self) -> tuple[str, ...]:
+        """Return the counters that it raises: for each policy on trial what it would have said."""
+        return tuple(f"shadow:{policy}:{verdict}" for policy, verdict in self.on_trial().items())
 
     @property
     def severity(self) -> AlertSeverity:

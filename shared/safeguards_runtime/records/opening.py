@@ -110,6 +110,9 @@ def _opened(
         "digest": approval.digest,
         "expires_at": approval.expires_at.isoformat(),
     }
+    if approval.policies:
+        detail["policies"] = list(approval.policies)
+        detail["policies_version"] = approval.policies_version
     approval, is_covered = begun(approval, now, rota)
     if not is_covered:
         detail["nobody_on_duty"] = list(approval.terms.groups)

@@ -249,6 +249,8 @@ def amended(
             "policies_version": judgement.version,
         }
     )
+    # Here the version is the request's.
+    detail |= {"policies_version": judgement.version}
     detail |= {"version": after.version, "digest": after.digest}
     if judgement.verdict is Verdict.DENY:
         words = "; ".join(judgement.reasons)[:4000]

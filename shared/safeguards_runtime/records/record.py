@@ -127,6 +127,9 @@ class Change:
         counts: the counters that it raises by one, for metrics.
         names: the lists of plain names in which a name is now found as of `at`, each with that
             name, such as `agents` with an agent's.
+        agent_id: the agent whom it concerns, where the record is not one agent's own.
+        given: the records that it was judged by and does not change, each with the revision that it
+            must still have when this is written; 0 where there was none.
     """
 
     before: Record | None
@@ -139,6 +142,8 @@ class Change:
     claims: Mapping[str, str] = field(default_factory=dict)
     counts: tuple[str, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict)
+    agent_id: str = ""
+    given: Mapping[str, int] = field(default_factory=dict)
 
     def sealed(self) -> tuple[Record, HistoryView]:
         """Return the record as it is stored, and its next line of history."""

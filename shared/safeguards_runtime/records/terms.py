@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import operator
 import re
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Literal, get_args
 
@@ -14,6 +16,13 @@ from safeguards.types import AlertSeverity
 AnsweredBy = Literal["console", "email", "slack", "api"]
 """A way in which a response comes in."""
 
+WAYS: Mapping[AnsweredBy, str] = {
+    "console": "in the console",
+    "email": "by the link in a mail",
+    "slack": "in Slack",
+    "api": "over the API",
+}
+"""Each way in words."""
 
 ASKED = "asked"
 """As a limit: what the agent asks for."""
@@ -58,12 +67,40 @@ class FieldLimit(BaseModel):
                 continue
             limit, number = _decimal(asked if bound == ASKED else bound), _decimal(value)
             if limit is None or number is None or is_over(number, limit):
-                return f"a number, {words} {bound if limit is None else format(limit, 'f')}"
+                return f"a number, {words} {_bound(bound, asked)}"
         if self.one_of is not None and value not in self.one_of:
-            return f"one of {', '.join(map(str, self.one_of))}"
+            return self._choices()
         if self.max_length is not None and len(str(value)) > self.max_length:
-            return f"at most {self.max_length} characters long"
+            return f"{self._length()} long"
         return None
+
+    def words(self, asked: Any = None) -> str:
+        """Return the limit in words: `at least 10, at most 1,000.00`; empty if there is none.
+
+        Args:
+            asked: what the agent asks for; None if that is not known.
+        """
+        bounds = (("at least", self.at_least), ("at most", self.at_most))
+        said = [f"{words} {_bound(bound, asked)}" for words, bound in bounds if bound is not None]
+        said += [self._choices()] if self.one_of is not None else []
+        said += [self._length()] if self.max_length is not None else []
+        return ", ".join(said)
+
+    def _choices(self) -> str:
+        texts = [one if isinstance(one, str) else json.dumps(one) for one in self.one_of or ()]
+        return f"one of {', '.join(texts)}"
+
+    def _length(self) -> str:
+        return f"at most {self.max_length:,} characters"
+
+
+def _bound(bound: str, asked: Any) -> str:
+    """Return a bound in words, its thousands apart."""
+    number = _decimal(asked if bound == ASKED else bound)
+    figure = "" if number is None else format(number, ",f")
+    if bound != ASKED:
+        return figure
+    return f"{figure} (what the agent asks for)" if figure else "what the agent asks for"
 
 
 def _decimal(value: Any) -> Decimal | None:
@@ -127,3 +164,8 @@ class Terms(BaseModel):
 
     answer_by: tuple[AnsweredBy, ...] = get_args(AnsweredBy)
     """The ways in which it may be answered."""
+
+    def how_answered(self) -> str:
+        """Return in words by which ways it may be answered: `in the console or in Slack`."""
+        *others, last = (words for way, words in WAYS.items() if way in self.answer_by)
+        return f"{', '.join(others)} or {last}" if others else last

@@ -55,7 +55,7 @@ def escalated(approval: Approval, level: int) -> Approval:
 
 
 def advance(
-    approval: Approval, now: datetime, rota: Rota = ALWAYS, *, is_paused: bool = False
+    approval: Approval, now: datetime, rota: Rota = ALWAYS, *, is_halted: bool = False
 ) -> Change | None:
     """Do what is due while nobody answers: remind, escalate, or end it. None if nothing is.
 
@@ -63,12 +63,12 @@ def advance(
         approval: as it stands in the store.
         now: the store's clock, UTC.
         rota: who is on duty when.
-        is_paused: whether somebody has paused the agent.
+        is_halted: whether the agent, or the type of action, is halted.
     """
     if approval.status.is_final:
         return None
     if now >= approval.expires_at:
-        return time_out(approval, now, is_paused=is_paused)
+        return time_out(approval, now, is_halted=is_halted)
     unreached = any(entry.event == UNREACHED for entry in approval.owes(Service.TRACKER))
     due = [step for step in approval.steps if step.at <= now]
     if not (due or unreached):
@@ -111,16 +111,16 @@ def _given_up(approval: Approval, now: datetime) -> Change:
     return ending(approval, ended, actor, now, {"on_unreachable": approval.terms.on_unreachable})
 
 
-def time_out(approval: Approval, now: datetime, *, is_paused: bool = False) -> Change | None:
+def time_out(approval: Approval, now: datetime, *, is_halted: bool = False) -> Change | None:
     """End an approval that nobody answered in time. None if it is not time, or has ended.
 
     Args:
-        is_paused: whether somebody has paused the agent: then silence is no consent.
+        is_halted: whether the agent, or the type of action, is halted: then silence is no consent.
     """
     if approval.status.is_final or now < approval.expires_at:
         return None
     actor = Service.TRACKER.value
-    if approval.terms.on_timeout == "approve" and not is_paused and _could_object(approval):
+    if approval.terms.on_timeout == "approve" and not is_halted and _could_object(approval):
         ended = resolved(approval, ActionStatus.APPROVED, now, "nobody", "nobody objected in time")
     else:
         ended = resolved(approval, ActionStatus.TIMED_OUT, now, "nobody", "")

@@ -26,7 +26,7 @@ NEWS_LENGTH = 10_000
 
 TRAIL = "sg:trail"
 """A stream of every line of history there is (`store.trail`): `i` the record's id, `r` the line's
-number, `a` the agent whose the record is. Kept whole, as the lines are."""
+number, `a` the agent whom it concerns. Kept whole, as the lines are."""
 
 NAMES_LENGTH = 10_000
 """How many names each list of names keeps, the latest. Agents choose their own names."""
@@ -111,7 +111,10 @@ def decode(record_id: str, revision: bytes | None, body: bytes | None) -> Record
 
 def encode(changes: Sequence[Change]) -> tuple[list[Word], list[Record]]:
     """Return the script's arguments that write `changes` together, and the records as stored."""
-    checks: list[Word] = [str(len(changes))]
+    given = {record_id: at for change in changes for record_id, at in change.given.items()}
+    checks: list[Word] = [str(len(changes) + len(given))]
+    for record_id, revision in given.items():
+        checks += [record_key(record_id), str(revision)]
     claims: list[Word] = []
     commands: list[Word] = []
     stored = []
@@ -130,7 +133,7 @@ def encode(changes: Sequence[Change]) -> tuple[list[Word], list[Record]]:
             claims += [name, value]
             commands += _command("SET", name, value, "EX", str(CLAIM_SECONDS))
         if record.has_history:
-            commands += _tracing(record)
+            commands += _tracing(record, change.agent_id)
         commands += _indexing(change.before, record)
         commands += _ranking(change.before, record)
         commands += _agenda_commands(record, record.due())
@@ -170,9 +173,9 @@ def _agenda_commands(record: Record, due: Mapping[Service, datetime]) -> list[Wo
     return commands
 
 
-def _tracing(record: Record) -> list[Word]:
+def _tracing(record: Record, concerned: str) -> list[Word]:
     # Not every kind of record is one agent's.
-    agent_id = str(getattr(record, "agent_id", ""))
+    agent_id = str(getattr(record, "agent_id", concerned))
     fields = ["i", record.id, "r", str(record.revision), "a", agent_id]
     return _command("XADD", TRAIL, "*", *fields)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
@@ -226,14 +227,17 @@ class Store(Lists):
         ids: Sequence[str],
         rule: Callable[[Sequence[Record | None], datetime], tuple[Change, ...]],
         *,
+        given: Sequence[str] = (),
         seen: tuple[datetime, Sequence[Record | None]] | None = None,
     ) -> list[Record]:
-        """Judge records by one rule and write its changes, all or none; again if any of them has
-        moved on meanwhile.
+        """Judge records by one rule and write its changes, all or none; again if any that is
+        changed has moved on meanwhile, or any of `given`.
 
         Args:
             ids: the records.
-            rule: is given them in this order, None where there is none. Called at least once.
+            rule: is given them in this order, None where there is none, and behind them those of
+                `given`. Called at least once.
+            given: further records, which it is judged by and which the rule leaves as they are.
             seen: the records as just loaded, to spare loading them.
 
         Returns:
@@ -244,12 +248,12 @@ class Store(Lists):
             StoreBusyError: after 30 conflicts.
         """
         for attempt in range(MAX_CONFLICTS):
-            now, records = seen or await self.load(ids)
+            now, records = seen or await self.load([*ids, *given])
             seen = None
             changes = rule(records, now)
             if not changes:
                 return []
-            (written,) = await self.commit([changes])
+            (written,) = await self.commit([_by(changes, given, records[len(ids) :])])
             if written is not None:
                 return written
             await asyncio.sleep(0.001 * attempt)
@@ -259,21 +263,25 @@ class Store(Lists):
         self,
         ids: Iterable[str],
         kind: type[R],
-        rule: Callable[[R, datetime], Changes],
+        rule: Callable[..., Changes],
         *,
         of: Service | None = None,
         known: Iterable[Record] = (),
+        given: Sequence[str] = (),
     ) -> Applied[R]:
         """Judge many records by one rule, in few round trips. One that errs does not stop others.
 
         Args:
             ids: the records.
             kind: what they must be; ids of other kinds are passed over.
-            rule: judges one of them as it stands.
+            rule: judges one of them as it stands, at the store's time; behind these it is given the
+                records of `given`, None where there is none.
             of: the service whose agenda brought them. What is not changed is put back there as
                 the record says it is due; an id without a record is taken off.
             known: some of them as they were a moment ago, so that they need not be loaded. If one
                 has moved on since, it is loaded and judged anew.
+            given: further records, which each is judged by and which the rule leaves as they are.
+                If one of them moves on before a change is written, that is judged anew.
 
         Returns:
             The records as they now stand, and which of them this call changed.
@@ -286,17 +294,18 @@ class Store(Lists):
             if not pending:
                 break
             await asyncio.sleep(0.001 * attempt)
-            now, loaded = await self._completed(pending, at_hand)
+            now, found = await self._completed([*pending, *given], at_hand)
             at_hand = {}
+            loaded, beside = found[: len(pending)], found[len(pending) :]
             transactions: list[tuple[Change, ...]] = []
             unchanged: list[Record] = []
             for record in loaded:
                 if not isinstance(record, kind):
                     continue
                 standing[record.id] = record
-                change = _judged(rule, record, now)
+                change = _judged(rule, record, now, beside)
                 if change:
-                    transactions.append(change)
+                    transactions.append(_by(change, given, beside))
                 elif change is None and of is not None:
                     unchanged.append(record)
             written = await self.commit(transactions)
@@ -425,11 +434,22 @@ def _together(changes: Changes) -> tuple[Change, ...]:
     return (changes,) if isinstance(changes, Change) else changes
 
 
+def _by(
+    changes: tuple[Change, ...], given: Sequence[str], records: Sequence[Record | None]
+) -> tuple[Change, ...]:
+    """Return changes that are written only if the records that they were judged by stand."""
+    if not given:
+        return changes
+    revisions = [record.revision if record else 0 for record in records]
+    first, *others = changes
+    return (replace(first, given=dict(zip(given, revisions, strict=True))), *others)
+
+
 def _judged(
-    rule: Callable[[R, datetime], Changes], record: R, now: datetime
+    rule: Callable[..., Changes], record: Record, now: datetime, beside: Sequence[Record | None]
 ) -> tuple[Change, ...] | None:
     try:
-        change = rule(record, now)
+        change = rule(record, now, *beside)
     except Exception:
         # Stays leased, so that it is tried again soon but not at once.
         log.exception("a record could not be judged", id=record.id)

@@ -28,7 +28,7 @@ class Step:
         position: where it is in the trail; rises.
         record_id: whose history has it.
         sequence: which line of that history it is, from 1.
-        agent_id: the agent whose the record is; empty if it is of none.
+        agent_id: the agent whom the line concerns; empty if it is none.
     """
 
     position: str

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from safeguards.types import ActionStatus
 from safeguards_runtime.records import Approval
+from safeguards_runtime.records.answers import NOBODY, Answered, answers, is_by_people
 
 HASTY_SECONDS = 3
 """An answer sooner than this after the first look was hardly read."""
@@ -19,20 +20,8 @@ HASTY_SECONDS = 3
 ASKED_DIRECTLY = ""
 """The policy of what an agent asked people about by itself."""
 
-NOBODY = "nobody"
-BY_PEOPLE = frozenset({ActionStatus.APPROVED, ActionStatus.MODIFIED, ActionStatus.REJECTED})
-
 SPANS = (3, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
 """Where the bars of the picture of times end, in seconds; the last bar has no end."""
-
-
-@dataclass(frozen=True)
-class Answered:
-    """One reviewer's answer to one version of a request."""
-
-    reviewer_id: str
-    seconds_since_view: float | None
-    """Since they first saw that version in the console; None if they did not."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +46,6 @@ class Ended:
         outcome = approval.outcome
         if outcome is None:
             return None
-        decided = outcome.decided_by != NOBODY and outcome.status in BY_PEOPLE
-        # Changed arguments may be refused by a policy: nobody has decided that.
-        decided = decided and outcome.decided_by != "policy"
         waited = (outcome.decided_at - approval.created_at).total_seconds()
         is_timed = outcome.decided_by == NOBODY and outcome.decided_at >= approval.expires_at
         return cls(
@@ -67,25 +53,10 @@ class Ended:
             policies=approval.policies,
             status=outcome.status,
             ended_at=outcome.decided_at,
-            seconds=max(waited, 0.0) if decided else None,
+            seconds=max(waited, 0.0) if is_by_people(outcome) else None,
             is_silent=is_timed or outcome.status is ActionStatus.TIMED_OUT,
-            answers=_answers(approval) if decided else (),
+            answers=answers(approval),
         )
-
-
-def _answers(approval: Approval) -> tuple[Answered, ...]:
-    """Return the answers to the version that was decided: the votes, and the one that ended it."""
-    outcome = approval.outcome
-    assert outcome is not None  # noqa: S101 - only ended ones come here
-    given = {vote.reviewer_id: vote.at for vote in approval.votes}
-    given.setdefault(outcome.decided_by, outcome.decided_at)
-    seen = {
-        view.reviewer_id: view.at for view in approval.views if view.version == approval.version
-    }
-    return tuple(
-        Answered(who, (at - seen[who]).total_seconds() if who in seen else None)
-        for who, at in given.items()
-    )
 
 
 @dataclass
