@@ -247,19 +247,24 @@ class Stack:
 
     def admin(self, *arguments: str) -> str:
         """Run `safeguards-admin` on this stack; return what it printed."""
+        done = self.admin_run(*arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def admin_run(self, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+        """Run `safeguards-admin`, however it ends; `typed` is what somebody types meanwhile."""
         env_file = (self.folder / "data" / "stack.env").read_text()
         found = dict(re.findall(r"^(SAFEGUARDS_\w+)='(.*)'$", env_file, re.MULTILINE))
         clean = {k: v for k, v in os.environ.items() if not k.startswith("SAFEGUARDS_")}
-        done = subprocess.run(
+        return subprocess.run(
             [sys.executable, "-m", "safeguards_runtime.admin", *arguments],
             env={**clean, **found},
+            input=typed,
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
         )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
 
     def setting(self, name: str) -> str:
         """Return a setting of the running stack, such as `SAFEGUARDS_STORE_URL`."""

@@ -21,10 +21,10 @@ from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
 from safeguards.canonical import MAX_BYTES
 from safeguards.text import visible
-from safeguards_runtime.channels import Channel, ChannelLoader
+from safeguards_runtime.channels import ChannelLoader
 from safeguards_runtime.messaging import HintSender, make_app, publisher
 from safeguards_runtime.passwords import Passwords
-from safeguards_runtime.reloading import Reloaded
+from safeguards_runtime.reloading import Reloaded, watched
 from safeguards_runtime.rules import rules_in_force
 from safeguards_runtime.settings import Settings, load_settings
 from safeguards_runtime.store import Store
@@ -114,10 +114,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     feed = FeedTail(store)
     news = NewsTail(store)
     background = Background()
-    channels: Reloaded[dict[str, Channel]] = Reloaded(
-        settings.channels_file,
-        ChannelLoader(allow_private=settings.allow_private_webhooks),
-        name="channels",
+    channels = watched(
+        Reloaded(
+            settings.channels_file,
+            ChannelLoader(allow_private=settings.allow_private_webhooks),
+            name="channels",
+        )
     )
     session_secret = await store.secret("sessions")
     app.state.parts = Parts(

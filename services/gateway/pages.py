@@ -41,7 +41,15 @@ def page(
         session: who has signed in; the navigation shows what they may open.
         status: the HTTP status code.
     """
-    context = {"session": session, **(shown or {})}
+    context = {"session": session, "refused_room": _refused(gateway), **(shown or {})}
     return gateway.templates.TemplateResponse(
         request, template, context, status_code=status, headers=HEADERS
     )
+
+
+def _refused(gateway: Parts) -> str | None:
+    """Return the room of the console that says why a changed file is not in force; None if nothing
+    is wrong."""
+    if gateway.rules.error:
+        return "/console/policies"
+    return "/console/channels" if gateway.channels.error else None

@@ -38,7 +38,7 @@ NOT_OURS = "This is of no request that is known here."
 
 _UNAVAILABLE = (RedisError, StoreBusyError, NotReplicatedError)
 _NOT_TO_BE_SHOWN = frozenset({"not_a_reviewer", "self_approval"})
-_OF_THE_FIELDS = frozenset({"not_editable", "wrong_type", "nothing_changed"})
+_OF_THE_FIELDS = frozenset({"not_editable", "wrong_type", "outside_limits", "nothing_changed"})
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,9 @@ _TITLE_LIMIT = 24
 _INPUT_LIMIT = 3_000
 _BLOCKS_LIMIT = 100
 _SHORT = 300
+_HINT_LIMIT = 2_000
+_OPTIONS_LIMIT = 100
+_OPTION_LIMIT = 75
 _LABEL_LIMIT = 2_000
 
 _VIEW_LIMIT = 120_000
@@ -125,7 +128,7 @@ def request(
         tail = [slack_blocks.section(visible(refusal, limit=1_000))]
     shown, is_whole = _fitting(_content(asked, zone, names), len(tail) + 1)
     # Long values stand in parts; their names and the reasons must stand there as they are.
-    named = [visible(argument_label(name), single_line=True) for name in asked.context]
+    named = [visible(label, single_line=True) for label, _ in _rows(asked)]
     named += [f"• {visible(reason, single_line=True)}" for reason in asked.reasons]
     if is_whole and slack_blocks.holds(shown, named):
         binding = _bound(asked, channel)
@@ -176,6 +179,11 @@ def _fits_input(field: Field) -> bool:
         slack_blocks.measured(field.text) <= _INPUT_LIMIT
         and slack_blocks.measured(field.name) <= _LABEL_LIMIT - 20
     )
+
+
+def _fits_option(text: str) -> bool:
+    is_short = 0 < slack_blocks.measured(text) <= _OPTION_LIMIT
+    return is_short and visible(text, single_line=True) == text
 
 
 def _view(
@@ -240,6 +248,10 @@ def _content(asked: Approval, zone: ZoneInfo, names: dict[str, str]) -> Iterator
         yield slack_blocks.context(f"{rendering.REASONS_TITLE}:")
         for reason in asked.reasons:
             yield slack_blocks.section(f"• {visible(reason, single_line=True)}")
+    if asked.policies:
+        version = f"; policies {asked.policies_version}" if asked.policies_version else ""
+        named = visible(", ".join(asked.policies), single_line=True, limit=_SHORT)
+        yield slack_blocks.context(f"Policy {named}{version}")
     if asked.description:
         yield from _quoted("In the agent's own words", asked.description)
     for question in asked.questions:
@@ -305,13 +317,8 @@ def _arguments(asked: Approval) -> Iterator[Block]:
     """Yield the exact arguments, in their order: short ones side by side, long ones in full."""
     rows = [("Severity", asked.severity.value), ("Agent", asked.agent_id)]
     rows.append(("Action", asked.action_type))
-    rows += [
-        (argument_label(name), text_of(value))
-        for name, value in asked.shown_context.items()
-        if (name, value) != ("action_type", asked.action_type)
-    ]
     short: list[tuple[str, str]] = []
-    for name, text in rows:
+    for name, text in [*rows, *_rows(asked)]:
         label, value = visible(name, single_line=True), visible(text, limit=_SHORT + 1)
         if slack_blocks.measured(slack_blocks.labelled(label, value)) <= _SHORT:
             short.append((label, value))
@@ -320,6 +327,15 @@ def _arguments(asked: Approval) -> Iterator[Block]:
         short = []
         yield from _quoted(label, text)
     yield from slack_blocks.facts(short, _SHORT)
+
+
+def _rows(asked: Approval) -> list[tuple[str, str]]:
+    """Return the arguments, without what the line of the action says already."""
+    return [
+        (argument_label(name), text_of(value))
+        for name, value in asked.shown_context.items()
+        if (name, value) != ("action_type", asked.action_type)
+    ]
 
 
 def _quoted(label: str, text: str) -> Iterator[Block]:
@@ -355,17 +371,22 @@ def _comments(label: str) -> Block:
 
 def _input(position: int, field: Field) -> Block:
     label = slack_blocks.plain(f"{field.name} ({field.kind})", _LABEL_LIMIT)
-    hint = slack_blocks.plain("As it is, or left empty, it is not changed.", _SHORT)
+    words = ["As it is, or left empty, it is not changed."]
+    if field.limit:
+        limit = visible(field.limit, single_line=True, limit=_SHORT - len(words[0]) - 2)
+        words.insert(0, f"{limit[0].upper()}{limit[1:]}.")
+    hint = slack_blocks.plain(" ".join(words), _HINT_LIMIT)
     return InputBlock(
         block_id=block_id(position), label=label, hint=hint, element=_element(field), optional=True
     )
 
 
 def _element(field: Field) -> InputInteractiveElement:
-    if field.kind == "boolean":
+    choices = field.choices
+    if 0 < len(choices) <= _OPTIONS_LIMIT and all(map(_fits_option, choices)):
         options = {
-            value: Option(value=value, text=slack_blocks.plain(value, 75))
-            for value in ("true", "false")
+            value: Option(value=value, text=slack_blocks.plain(value, _OPTION_LIMIT))
+            for value in choices
         }
         return StaticSelectElement(
             action_id=TEXT, options=[*options.values()], initial_option=options[field.text]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from safeguards.text import visible
 from safeguards_runtime.records import Approval, Refusal
 from safeguards_runtime.records.modifications import field_type, fits
-from safeguards_runtime.records.terms import FieldLimit
+from safeguards_runtime.records.terms import limit_of
 from services.gateway.problems import Problem
 from services.gateway.strict_json import parse
 
@@ -46,7 +46,7 @@ def editable_fields(asked: Approval) -> list[Field]:
 def _field(asked: Approval, name: str) -> Field:
     shown, original = asked.shown_context[name], asked.context[name]
     kind, text = field_type(shown), text_of(shown)
-    limit = asked.terms.limits.get(name, FieldLimit())
+    limit = limit_of(asked.terms.limits, name)
     possible = (True, False) if kind == "boolean" else limit.one_of or ()
     choices = [
         json.dumps(one) if kind == "null" else text_of(one)

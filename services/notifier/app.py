@@ -2,7 +2,7 @@
 
 from safeguards.notifications.fenced_http import FencedHttp
 from safeguards_runtime.channels import ChannelLoader
-from safeguards_runtime.reloading import Reloaded
+from safeguards_runtime.reloading import Reloaded, watched
 from safeguards_runtime.rules import rules_in_force
 from safeguards_runtime.topology import Service, Task
 from safeguards_runtime.worker import Worker
@@ -13,10 +13,12 @@ worker = Worker(Service.NOTIFIER)
 app = worker.app
 settings = worker.settings
 
-channels = Reloaded(
-    settings.channels_file,
-    ChannelLoader(allow_private=settings.allow_private_webhooks),
-    name="channels",
+channels = watched(
+    Reloaded(
+        settings.channels_file,
+        ChannelLoader(allow_private=settings.allow_private_webhooks),
+        name="channels",
+    )
 )
 rules = rules_in_force(settings)
 planner = Planner(worker.store, worker.hints, channels, rules)

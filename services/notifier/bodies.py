@@ -46,6 +46,7 @@ def _open(source: Action | Approval) -> dict[str, Any]:
         "severity": source.severity,
         "created_at": source.created_at,
         "expires_at": source.expires_at,
+        "answer_by": source.terms.answer_by,
     }
 
 

@@ -146,7 +146,7 @@ def _request(
     if delivery.event == HANDED_OVER and delivery.reviewer_id is None and asked.claim:
         lead = f"Handed over to {visible(asked.claim.reviewer_id, single_line=True, limit=60)}"
     leading = (*_handed(delivery, asked), *_wanted(asked), *_amended(delivery, asked))
-    facts = [*leading, *_facts(asked), ("Answer by", deadline), *_policy(asked)]
+    facts = [*leading, *_facts(asked), ("Answer by", deadline)]
     if reader.absent:
         facts.insert(0, ("In the stead of", reader.absent))
     is_open = not is_moot(delivery, asked) and delivery.updates is None
@@ -189,15 +189,6 @@ def _link(
     if console_url and "console" in ways and is_elsewhere:
         return Link("Open in the console", console_url)
     return Link("Look at it", review_url) if review_url else None
-
-
-def _policy(asked: Approval) -> tuple[tuple[str, str], ...]:
-    """Return which policies asked for it, and their version."""
-    if not asked.policies:
-        return ()
-    version = f"policies {asked.policies_version}" if asked.policies_version else ""
-    label = "Policy" if len(asked.policies) == 1 else "Policies"
-    return ((label, "; ".join(filter(None, [", ".join(asked.policies), version]))),)
 
 
 def _is_whole(asked: Approval) -> bool:
@@ -262,13 +253,22 @@ def _happened_at(delivery: Delivery, asked: Approval) -> datetime:
 
 
 def _reasons(asked: Approval) -> tuple[str, ...]:
-    reasons = list(asked.reasons)
+    reasons = [*asked.reasons, *_policy(asked)]
     last = asked.questions[-1] if asked.questions else None
     if last and last.answer:
         reasons.append(
             f"{last.asked_by} asked: {last.question} — the agent answered: {last.answer}"
         )
     return tuple(reasons)
+
+
+def _policy(asked: Approval) -> tuple[str, ...]:
+    """Return which policies asked for it, and the version of all of them."""
+    if not asked.policies:
+        return ()
+    version = f"; policies {asked.policies_version}" if asked.policies_version else ""
+    word = "Policy" if len(asked.policies) == 1 else "Policies"
+    return (f"{word} {', '.join(asked.policies)}{version}",)
 
 
 def _footer(delivery: Delivery, asked: Approval, reader: Reader, *, is_open: bool) -> str:

@@ -75,9 +75,7 @@ async def _write_alone(
         return action.judge(record, judgement, now)
 
     known = [one.asked for one in inspections if isinstance(one.asked, Action)]
-    await store.apply_all(
-        by_id, Action, rule, of=Service.EVALUATOR, known=known, given=[HALTS_ID]
-    )
+    await store.apply_all(by_id, Action, rule, of=Service.EVALUATOR, known=known, given=[HALTS_ID])
     return list(asking.values())
 
 
@@ -199,6 +197,23 @@ def _final(
     if not outcome.modifications:
         return held
     context = {**asked, **outcome.modifications, "action_type": ended.action_type}
+    return recounted(held, ended.agent_id, context, safeguards)
+
+
+def recounted(
+    held: tuple[Reservation, ...],
+    agent_id: str,
+    context: dict[str, Any],
+    safeguards: Mapping[str, WindowSafeguard],
+) -> tuple[Reservation, ...]:
+    """Return what an action counts by other arguments than it was judged by.
+
+    Args:
+        held: what it has reserved.
+        agent_id: whose action it is.
+        context: the other arguments, with its `action_type`.
+        safeguards: those in force, by name.
+    """
     final: list[Reservation] = []
     for name in dict.fromkeys(one.safeguard for one in held):
         before = tuple(one for one in held if one.safeguard == name)
@@ -206,6 +221,6 @@ def _final(
         if safeguard is None:
             final += before
             continue
-        measures = safeguard.measures(RemoteAgent(ended.agent_id), context)
+        measures = safeguard.measures(RemoteAgent(agent_id), context)
         final += reservations({name: measures}, before[0].at)
     return tuple(final)

@@ -285,6 +285,9 @@ class ApprovalView(Wire):
     status: ActionStatus
     reasons: tuple[str, ...] = ()
     editable: tuple[str, ...] = ()
+    answer_by: tuple[str, ...] = ()
+    """The ways in which it may be decided: `console`, `email` (a mail's link), `slack`, `api`."""
+
     quorum: int = 1
     """How many people must approve."""
 

@@ -52,6 +52,8 @@ class _OpenApproval(Wire):
     severity: AlertSeverity
     created_at: datetime
     expires_at: datetime
+    answer_by: tuple[str, ...] = ()
+    """The ways in which it may be decided: `console`, `email` (a mail's link), `slack`, `api`."""
 
 
 class ApprovalRequested(_OpenApproval):

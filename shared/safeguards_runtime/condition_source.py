@@ -19,8 +19,9 @@ PREPARED_MATCHES = "matches_prepared"
 VARIABLES = ("agent_id", "action_type", "context")
 
 _FUNCTIONS = (
-    *("money", "plus", "domain", "has", "all", "exists", "exists_one", "filter", "map", "size"),
-    *("contains", "startsWith", "endsWith", "matches", "int", "double", "string", "timestamp"),
+    *("money", "plus", "domain", "plain", "has", "all", "exists", "exists_one", "filter", "map"),
+    *("size", "contains", "startsWith", "endsWith", "matches", "int", "double", "string"),
+    "timestamp",
 )
 """Those that a misspelt word may have meant."""
 
@@ -156,13 +157,20 @@ class ConditionSource:
             return f": did you mean {prefix}{near[0]}?"
         return ""
 
-    def _windows(self, *texts: str | None) -> Iterator[list[Token]]:
+    def _windows(self, first: str, *texts: str | None) -> Iterator[list[Token]]:
         """Yield each run of tokens with these texts, where None is any one token."""
-        for start in range(len(self._tokens) - len(texts) + 1):
-            tokens = self._tokens[start : start + len(texts)]
-            is_member = start > 0 and self._tokens[start - 1].text == "." and texts[0] != "."
-            if not is_member and all(
-                text in (None, token.text) for text, token in zip(texts, tokens, strict=True)
+        for start, token in enumerate(self._tokens):
+            if token.text != first:
+                continue
+            tokens = self._tokens[start : start + 1 + len(texts)]
+            is_member = start > 0 and self._tokens[start - 1].text == "." and first != "."
+            if (
+                len(tokens) > len(texts)
+                and not is_member
+                and all(
+                    text in (None, token.text)
+                    for text, token in zip(texts, tokens[1:], strict=True)
+                )
             ):
                 yield tokens
 

@@ -1,9 +1,11 @@
 """Conditions of policies, in CEL (the Common Expression Language of cel-spec).
 
-A condition sees `agent_id`, `action_type` (in its plain spelling) and `context`, the action's
-arguments. Money is exact: `money(context.amount) > money("10000.00")`, and `plus` adds. `domain`
-gives the domain of an email address or URL. Arguments that the policy declares are checked when it
-is loaded; one that is null counts as not given.
+A condition sees `agent_id`, `action_type` (as the agent writes it: `plain(action_type)` is
+`send_money` for `SendMoney` and `send-money` alike) and `context`, the action's arguments. Money is
+exact: `money(context.amount) > money("10000.00")`, and `plus` adds. `domain` gives the domain of an
+email address or URL. `text.matches('pattern')` searches by a regular expression (RE2), in linear
+time. Arguments that the policy declares are checked when it is loaded; one that is null counts as
+not given.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import re2
 from cel_expr_python import cel
 
 from safeguards.errors import ConfigurationError
+from safeguards.plugins import spellings
 from safeguards.text import visible
 from safeguards_runtime.condition_source import (
     PREPARED_MATCHES,
@@ -119,7 +122,7 @@ class Condition:
 
         Args:
             agent_id: who asks.
-            action_type: the type of the action, in its plain spelling.
+            action_type: the type of the action, as the agent writes it.
             context: the action's arguments, as JSON.
 
         Raises:
@@ -152,14 +155,17 @@ class Condition:
             return f"the condition needs a field that this action does not have{reads}"
         if _OURS in error:
             return f"{error.partition(_OURS)[2]}{reads}"
-        if mismatch := re.search(r"No matching overloads found : (\S+?)\(([^()]*)\)$", error):
-            kinds = " and ".join(_kind_in_words(kind) for kind in mismatch[2].split(", "))
-            return f"the condition cannot use {_operator(mismatch[1])} on {kinds}{reads}"
+        if mismatch := _MISMATCH.search(error):
+            of, name, parameters = mismatch.groups()
+            kinds = [_kind_in_words(kind) for kind in [of, *parameters.split(", ")] if kind]
+            return f"the condition cannot use {_operator(name)} on {' and '.join(kinds)}{reads}"
         for sign, words in _FAILURES.items():
             if sign in error:
                 return f"the condition {words}{reads}"
         return f"the condition cannot be judged for this action{reads}"
 
+
+_MISMATCH = re.compile(r"No matching overloads found : (?:\((\w+)\)\.)?([^\s.]+?)\(([^()]*)\)$")
 
 _FAILURES = {
     "Iteration budget exceeded": "has too much to go through: more than 10,000 steps",
@@ -205,12 +211,17 @@ def _functions(*, run: bool) -> list[cel.FunctionDecl]:
         cel.FunctionDecl("money", [overload("money", amount, [kind], read) for kind in amounts]),
         cel.FunctionDecl("plus", [overload("plus", amount, [amount, amount], add)]),
         cel.FunctionDecl("domain", [overload("domain", text, [text], where)]),
+        cel.FunctionDecl("plain", [overload("plain", text, [text], _plain)]),
     ]
 
 
 def _money(value: Any) -> bytes:
     # A declared argument is money already; CEL hands it over as a bytearray.
     return bytes(value) if isinstance(value, bytes | bytearray) else money(value)
+
+
+def _plain(name: str) -> str:
+    return spellings(name)[-1]
 
 
 def _refusing(words: str, code: Callable[..., Any]) -> Callable[..., Any]:
@@ -319,6 +330,8 @@ def _advice(words: str) -> str:
 
 def _operator(name: str) -> str:
     """Return a function's name as it is written in a condition."""
+    if name == PREPARED_MATCHES:
+        return "matches"
     return f"`{name.removeprefix('@').replace('_', '') or name}`" if name[0] in "_@!-" else name
 
 

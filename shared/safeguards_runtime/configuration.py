@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from safeguards.errors import ConfigurationError
+from safeguards_runtime.configuration_problems import Problem, problems_of
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -30,16 +33,7 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 class ConfigurationModel(BaseModel):
     """Base of what a configuration file holds: unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Problem(NamedTuple):
-    """One thing that is wrong with a file."""
-
-    location: tuple[int | str, ...]
-    """The keys and positions that lead to it."""
-
-    words: str
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 @dataclass(frozen=True)
@@ -68,6 +62,19 @@ class Document(Generic[M]):
         return _refusal(self.path, self.root, problems)
 
 
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Let the garbage collector rest while a large file is loaded. It would look through all that
+    was read, which is no garbage, again and again: that doubles the time, and stops all threads."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 def load_yaml(path: Path, model: type[M]) -> M:
     """Read a YAML file into `model`.
 
@@ -92,17 +99,14 @@ def read_yaml(path: Path, model: type[M]) -> Document[M]:
     try:
         return Document(path, model.model_validate(content), root)
     except ValidationError as error:
-        problems = [
-            Problem(line["loc"], line["msg"].removeprefix("Value error, "))
-            for line in error.errors(include_url=False)
-        ]
-        raise _refusal(path, root, problems) from error
+        raise _refusal(path, root, problems_of(error, model)) from error
 
 
 def _refusal(path: Path, root: yaml.Node | None, problems: Iterable[Problem]) -> ConfigurationError:
-    named = [f"{_place(root, problem.location)}: {problem.words}" for problem in problems]
-    more = f"; and {len(named) - MAX_NAMED} more" if len(named) > MAX_NAMED else ""
-    return ConfigurationError(f"{path}: {'; '.join(named[:MAX_NAMED])}{more}")
+    found = list(problems)
+    named = [f"{_place(root, one.location)}: {one.words}" for one in found[:MAX_NAMED]]
+    more = f"; and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
+    return ConfigurationError(f"{path}: {'; '.join(named)}{more}")
 
 
 def _parsed(text: str) -> tuple[Any, yaml.Node | None]:

@@ -15,12 +15,13 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import structlog
 import yaml
 
+from safeguards import background_loop
 from safeguards.background_loop import PerLoop
 from safeguards.errors import ConfigurationError
 from safeguards.text import visible
@@ -44,6 +45,9 @@ MAX_LOST = 3
 """After how many processes lost in a row a safeguard is out of service."""
 
 OUT_OF_SERVICE_SECONDS = 30.0
+
+LOADED_AT_ONCE = 4
+"""How many processes are started at a time to see whether policies can be loaded."""
 
 
 class IsolatedTimeoutError(IsolatedError, TimeoutError):
@@ -100,6 +104,14 @@ class Isolated:
         request = _line({"agent_id": agent_id, "context": context})
         return await self._queues.get().check(request)
 
+    async def load(self) -> None:
+        """Start a process, to see whether the safeguard can be loaded as it is configured.
+
+        Raises:
+            IsolatedError: it cannot; says why.
+        """
+        await self._queues.get().load()
+
     async def aclose(self) -> None:
         """End the process of the running loop. Checks that are under way come to their end first,
         and one that comes later is still answered, by a process of its own."""
@@ -110,6 +122,37 @@ class Isolated:
         """Do what `aclose` does, on every loop. On a loop's own thread it does not wait."""
         self._closed.set()
         self._queues.close_all()
+
+
+def load_failures(wanted: Mapping[str, tuple[str, dict[str, Any]]]) -> dict[str, str]:
+    """Return why safeguards of one's own cannot be loaded: nothing for those that can. None is
+    loaded in this process, and none may take longer than `READY_SECONDS`.
+
+    Args:
+        wanted: the kind and the configuration of each, by its name.
+    """
+    return background_loop.run(_load_failures(wanted)) if wanted else {}
+
+
+async def _load_failures(wanted: Mapping[str, tuple[str, dict[str, Any]]]) -> dict[str, str]:
+    turns = asyncio.Semaphore(LOADED_AT_ONCE)
+
+    async def failure(kind: str, config: dict[str, Any]) -> str | None:
+        async with turns:
+            try:
+                isolated = Isolated(kind, config)
+            except ConfigurationError as error:
+                return str(error)
+            try:
+                await isolated.load()
+            except IsolatedError as error:
+                return str(error)
+            finally:
+                await isolated.aclose()
+            return None
+
+    failures = await asyncio.gather(*(failure(*one) for one in wanted.values()))
+    return {name: why for name, why in zip(wanted, failures, strict=True) if why is not None}
 
 
 class _Queue:
@@ -152,6 +195,15 @@ class _Queue:
             )
             for alert in answer.alerts
         ]
+
+    async def load(self) -> None:
+        """Start a process; see `Isolated.load`."""
+        async with self._turn():
+            try:
+                await self._started()
+            except BaseException:
+                self._kill()
+                raise
 
     async def stop_when_idle(self) -> None:
         """End the process after the checks that are under way. Where that takes long, the last of

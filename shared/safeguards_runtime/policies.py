@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
 from safeguards.contracts import Name, TimeoutSeconds, Verdict
 from safeguards.types import AlertSeverity
 from safeguards_runtime.conditions import ArgumentType
-from safeguards_runtime.configuration import ConfigurationModel, Problem
+from safeguards_runtime.configuration import ConfigurationModel
+from safeguards_runtime.configuration_problems import Problem, hint
 from safeguards_runtime.records.terms import AnsweredBy, FieldLimit, Terms
 
 DEFAULT_TERMS = "default"
@@ -31,6 +31,9 @@ MAX_POLICIES = 10_000
 MAX_PRIORITY = 1000
 
 
+_SIGN_IN_FROM = {"enum": [*(severity.value for severity in AlertSeverity), "never"]}
+
+
 class SafeguardConfig(ConfigurationModel):
     """One safeguard: the plugin, and what its `initialize` is given."""
 
@@ -39,6 +42,8 @@ class SafeguardConfig(ConfigurationModel):
     is not given, the ready-made safeguard of this name gets further configuration."""
 
     config: dict[str, Any] = {}
+    """What it is given; which keys it has is its own."""
+
     time_limit_seconds: Annotated[float, Field(gt=0, le=10)] = 1.0
     """How long one that is not built in may take to judge an action."""
 
@@ -67,7 +72,11 @@ class TermsConfig(ConfigurationModel):
     """All channels at once; or one after the other, the next where the one before fails."""
 
     timeout_seconds: TimeoutSeconds = 300
+    """How long people have to answer."""
+
     on_timeout: Literal["reject", "approve"] = "reject"
+    """What it comes to if nobody answers in time."""
+
     editable: tuple[str, ...] | dict[str, FieldLimit] = ()
     """The fields of the context that a reviewer may change, `*` for all; or each with its limits.
     """
@@ -84,7 +93,9 @@ class TermsConfig(ConfigurationModel):
     on_unreachable: Literal["wait", "escalate", "reject"] = "escalate"
     """What follows when no message has reached anybody who may answer."""
 
-    sign_in_from: AlertSeverity | None = AlertSeverity.CRITICAL
+    sign_in_from: Annotated[AlertSeverity | None, WithJsonSchema(_SIGN_IN_FROM)] = (
+        AlertSeverity.CRITICAL
+    )
     """From this severity on the link in a mail is not enough to answer by; `never`: it always is.
     """
 
@@ -144,12 +155,16 @@ class TermsConfig(ConfigurationModel):
 class Match(ConfigurationModel):
     """Which actions a policy is for: globs, each list matched by any of its entries.
 
-    A type of action is matched in any spelling of it: `Delete-Patient` and `deletePatient` are for
-    `*patient*` and for `delete_*`.
+    A type of action is matched in any spelling of it, whatever separates its words:
+    `Delete-Patient`, `delete/patient` and `deletePatient` are for `*patient*` and `delete_*`.
     """
 
     action_types: Globs = ("*",)
+    """Such as `send_money`, `delete_*` or `*payment*`, in any spelling."""
+
     agent_ids: Globs = ("*",)
+    """Such as `billing-*`, as they are written."""
+
     arguments: dict[str, Globs] = {}
     """By name, or by a path such as `customer.country`. Text is matched in any case; of a list any
     item; an argument that is not there by nothing."""
@@ -159,6 +174,8 @@ class Policy(ConfigurationModel):
     """What judges an action, and what follows."""
 
     name: Name
+    """Each policy has another one."""
+
     reason: Annotated[str, Field(max_length=300)] = ""
     """What a reviewer reads where the policy itself asks."""
 
@@ -173,9 +190,12 @@ class Policy(ConfigurationModel):
     """The types of the arguments that the condition names."""
 
     condition: str | None = None
-    """When it is for an action that matches: see `safeguards_runtime.conditions`."""
+    """When it is for an action that matches, in CEL, such as
+    `money(context.amount) > money("500.00")`: see `safeguards_runtime.conditions`."""
 
     safeguards: tuple[str, ...] = ()
+    """Those that judge the action, by their names in this file or in the ready-made policies."""
+
     verdict: Verdict | Literal["abstain"] = Verdict.ALLOW
     """What follows where no safeguard raises an alert. One that abstains then counts as no policy
     for the action; what its safeguards find counts beside the policies that decide, whatever their
@@ -185,6 +205,7 @@ class Policy(ConfigurationModel):
     """What follows from an alert, by its severity; as in `ON_ALERT` unless given."""
 
     approval: str = DEFAULT_TERMS
+    """How people are asked: one of `approvals`."""
 
     @property
     def abstains(self) -> bool:
@@ -230,16 +251,27 @@ class ReadyMade(ConfigurationModel):
 
 
 class PolicyFile(ConfigurationModel):
-    """The whole file. See `deploy/policies.yaml`, which explains itself."""
+    """A policy file. See `deploy/policies.yaml`, which explains itself."""
 
     version: Literal[1]
+    """Of the form of this file."""
+
     ready_made: tuple[str, ...] = ()
     """The names of the ready-made policies that are switched on. A policy or a safeguard of this
     file takes the place of the ready-made one of its name."""
 
     safeguards: dict[str, SafeguardConfig] = {}
-    approvals: dict[str, TermsConfig]
+    """Those that policies name, by the names that they are given here."""
+
+    approvals: Annotated[
+        dict[str, TermsConfig], Field(json_schema_extra={"required": [DEFAULT_TERMS]})
+    ]
+    """How people are asked, by the names that policies use; `default` must be one of them."""
+
     policies: Policies = ()
+    """What judges which actions. Of those for an action, those of the highest priority decide, and
+    of these the strictest verdict."""
+
     default_verdict: Verdict = Verdict.REQUIRE_APPROVAL
     """The verdict where no policy is for an action."""
 
@@ -262,11 +294,3 @@ class PolicyFile(ConfigurationModel):
                     f"policy {policy.name!r}: unknown approval {policy.approval!r}: "
                     + hint(policy.approval, self.approvals),
                 )
-
-
-def hint(name: str, known: Collection[str]) -> str:
-    """Return what somebody may have meant by a name that is not known."""
-    near = difflib.get_close_matches(name, known, n=1)
-    return (
-        f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(sorted(known)) or 'none'}"
-    )

@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 from safeguards.errors import ConfigurationError
 from safeguards.plugins import Safeguard
 from safeguards_runtime.conditions import Condition
-from safeguards_runtime.configuration import Document, Problem, load_yaml, read_yaml
+from safeguards_runtime.configuration import Document, load_yaml, read_yaml, uncollected
+from safeguards_runtime.configuration_problems import Problem, hint
+from safeguards_runtime.isolation import load_failures
 from safeguards_runtime.matching import PolicyIndex
 from safeguards_runtime.policies import (
     DEFAULT_TERMS,
@@ -20,10 +22,9 @@ from safeguards_runtime.policies import (
     PolicyFile,
     ReadyMade,
     SafeguardConfig,
-    hint,
 )
 from safeguards_runtime.records.terms import Terms
-from safeguards_runtime.safeguard_kinds import is_built_in, safeguard_of
+from safeguards_runtime.safeguard_kinds import KINDS, is_built_in, safeguard_of
 
 READY_MADE = Path(__file__).with_name("ready_made")
 
@@ -102,8 +103,11 @@ def load_policies(path: Path) -> PolicyBook:
             not fit the form, unknown names, safeguards that refuse their configuration, conditions
             that cannot be evaluated.
     """
-    document = read_yaml(path, PolicyFile)
-    return _book(document, hashlib.sha256(path.read_bytes()))
+    with uncollected():
+        document = read_yaml(path, PolicyFile)
+        book = _book(document, hashlib.sha256(path.read_bytes()))
+        _ = book.index  # made now, not when the first action is judged
+    return book
 
 
 def book_of(content: Mapping[str, Any]) -> PolicyBook:
@@ -142,14 +146,16 @@ def _book(document: Document[PolicyFile], sha256: Any) -> PolicyBook:
     for name, config in wanted.items():
         assert config.uses is not None  # noqa: S101 - `_wanted` has seen to it
         try:
-            safeguard = safeguard_of(config.uses, dict(config.config))
+            if is_built_in(config.uses):
+                safeguards[name] = safeguard_of(config.uses, dict(config.config))
+            else:
+                KINDS.registered(config.uses)
+                plugins[name] = Plugin(config.uses, config.config, config.time_limit_seconds)
         except ConfigurationError as error:
             problems.append(Problem(("safeguards", name), str(error)))
-            continue
-        if is_built_in(config.uses):
-            safeguards[name] = safeguard
-        else:
-            plugins[name] = Plugin(config.uses, config.config, config.time_limit_seconds)
+    # Whatever the code of others does when it is loaded, it does elsewhere, and not for long.
+    failures = load_failures({name: (one.kind, one.config) for name, one in plugins.items()})
+    problems += [Problem(("safeguards", name), why) for name, why in failures.items()]
     problems += _unknown_safeguards(file, wanted)
     conditions = _conditions(file, policies, problems)
     if problems:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
+import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
@@ -21,7 +22,7 @@ from prometheus_client import Gauge
 log = structlog.get_logger(__name__)
 
 CHECK_SECONDS = 1.0
-"""How long a change may go unnoticed while the configuration is in use."""
+"""How long a change may go unnoticed."""
 
 ERROR = Gauge(
     "safeguards_configuration_error",
@@ -69,8 +70,17 @@ class InForce(Protocol[V]):
         ...
 
 
+@dataclass(frozen=True)
+class _State(Generic[T]):
+    """What was good last, of which versions, and why what came after is not."""
+
+    value: T
+    versions: tuple[Version, ...]
+    error: str | None
+
+
 class _Guarded(Generic[T]):
-    """What was good last, why what came after is not, and one thread at a time that looks.
+    """What was good last, and why what came after is not.
 
     Attributes:
         name: of the file, in the log and the metric.
@@ -78,35 +88,23 @@ class _Guarded(Generic[T]):
 
     def __init__(self, name: str, first: Callable[[], T]) -> None:
         self.name = name
-        self._lock = threading.Lock()
-        self._error: str | None = None
-        self._value = first()
-        self._versions = self._found()
+        self._state = _State(first(), self._found(), None)
         ERROR.labels(file=name).set(0)
 
     @property
     def current(self) -> T:
-        """What is in force now. Never waits for another thread that looks for changes."""
-        if self._lock.acquire(blocking=False):
-            try:
-                self._look()
-            finally:
-                self._lock.release()
-        return self._value
+        """What is in force now. Never waits for a file to be read."""
+        return self._state.value
 
     @property
     def error(self) -> str | None:
         """Why something newer is not in force; None if nothing is wrong."""
-        return self._error
+        return self._state.error
 
     @property
     def versions(self) -> tuple[Version, ...]:
         """Which version of each file is in force."""
-        return self._versions
-
-    def _look(self) -> None:
-        """Take what is newer, if anything is."""
-        raise NotImplementedError
+        return self._state.versions
 
     def _found(self) -> tuple[Version, ...]:
         """Return which versions have just been read."""
@@ -114,64 +112,47 @@ class _Guarded(Generic[T]):
 
     def _take(self, make: Callable[[], T]) -> None:
         try:
-            self._value = make()
+            made = make()
         # Whatever a plugin or a parser raises: the version before goes on.
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._refuse(str(error) or type(error).__name__)
         else:
-            self._versions = self._found()
-            self._accept()
+            self._state = _State(made, self._found(), None)
+            ERROR.labels(file=self.name).set(0)
             log.info("a new version is in force", file=self.name)
 
     def _refuse(self, reason: str) -> None:
-        self._error = reason
+        self._state = replace(self._state, error=reason)
         ERROR.labels(file=self.name).set(1)
         log.error("refused: the version before stays in force", file=self.name, reason=reason)
 
-    def _accept(self) -> None:
-        self._error = None
-        ERROR.labels(file=self.name).set(0)
-
 
 class Reloaded(_Guarded[T]):
-    """The content of a file, loaded at once and again whenever the file has changed.
+    """The content of a file, loaded at once and again whenever `look` sees that it has changed.
 
     A replacement by rename, in place, or by a link that points elsewhere (a Kubernetes ConfigMap)
-    is noticed within a second of use. A refused file is tried again when it changes again. A file
-    that is missing is given a second to come back before it counts as an error.
+    is noticed. A refused file is tried again when it changes again. A file that is missing may be
+    back at the next look before it counts as an error.
 
     Args:
         path: of the file.
         load: reads and checks it; raises what it likes (`ConfigurationError`) if it is no good.
         name: of the file, in the log and the metric.
-        monotonic: the time in seconds.
 
     Raises:
         ConfigurationError: from `load`, for the first version.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        load: Callable[[Path], T],
-        *,
-        name: str,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, path: Path, load: Callable[[Path], T], *, name: str) -> None:
         self._path = path
         self._load = load
-        self._monotonic = monotonic
         # Before it is read: what is written meanwhile shows as a change.
         self._seen = _signature(path)
         self._missing = False
         super().__init__(name, lambda: load(path))
-        self._next_look = monotonic() + CHECK_SECONDS
 
-    def _look(self) -> None:
-        now = self._monotonic()
-        if now < self._next_look:
-            return
-        self._next_look = now + CHECK_SECONDS
+    def look(self) -> None:
+        """Read the file again if it has changed. One thread does; see `watched`."""
         found = _signature(self._path)
         if found is None:
             if self._missing and self._seen is not None:
@@ -192,8 +173,28 @@ class Reloaded(_Guarded[T]):
         return (Version(self.name, self._path, sha256, datetime.now(UTC)),)
 
 
+def watched(reloaded: Reloaded[T]) -> Reloaded[T]:
+    """Return the content of a file, at which a thread looks every second for as long as somebody
+    has it. So a change is in force soon, used or not; and whoever uses it never waits, nor an event
+    loop, however long it takes to read."""
+    threading.Thread(
+        target=_watch, args=(weakref.ref(reloaded),), name=f"watch-{reloaded.name}", daemon=True
+    ).start()
+    return reloaded
+
+
+def _watch(watched: weakref.ref[Reloaded[T]]) -> None:
+    while True:
+        time.sleep(CHECK_SECONDS)
+        reloaded = watched()
+        if reloaded is None:
+            return
+        reloaded.look()
+        del reloaded
+
+
 class Combined(_Guarded[T], Generic[T, A, B]):
-    """What two files say together: made again when either has changed.
+    """What two files say together: made again, when it is next used, if either has changed.
 
     Where what they now say does not fit together, what was made last stays in force, until a
     change of either makes them fit: of two files that must change together, the order is free.
@@ -219,13 +220,24 @@ class Combined(_Guarded[T], Generic[T, A, B]):
         self._first = first
         self._second = second
         self._combine = combine
+        self._lock = threading.Lock()
         self._tried = (first.current, second.current)
         super().__init__(name, lambda: combine(*self._tried))
 
     @property
+    def current(self) -> T:
+        """What is in force now. Never waits for another thread that makes it."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self._look()
+            finally:
+                self._lock.release()
+        return self._state.value
+
+    @property
     def error(self) -> str | None:
         """Why something newer is not in force, in either file or both together."""
-        return self._first.error or self._second.error or self._error
+        return self._first.error or self._second.error or self._state.error
 
     def _look(self) -> None:
         found = (self._first.current, self._second.current)

@@ -45,7 +45,7 @@ class ConsoleRole(StrEnum):
     """Sees and answers what their groups are asked."""
 
     OPERATOR = "operator"
-    """Looks after the system: reads every request, replays deliveries, pauses agents."""
+    """Looks after the system: reads every request, replays deliveries, halts agents and types."""
 
     ADMIN = "admin"
     """Everything."""

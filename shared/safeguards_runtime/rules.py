@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from safeguards.errors import ConfigurationError
 from safeguards_runtime.policies import PolicyFile, TermsConfig
 from safeguards_runtime.policy_book import PolicyBook, load_policies
-from safeguards_runtime.reloading import Combined, InForce, Reloaded
+from safeguards_runtime.reloading import Combined, InForce, Reloaded, watched
 from safeguards_runtime.reviewers import Directory, load_directory
 from safeguards_runtime.settings import Settings
 
@@ -67,19 +67,20 @@ def _too_few(terms: TermsConfig, there_are: int) -> str:
 
 def unknown_channels(rules: Rules, known: Collection[str]) -> tuple[str, ...]:
     """Return the channels that policies or reviewers name and that are not `known`, each with its
-    place: `approvals.default.channels: 'pager'`. They are left out, so this is worth a warning."""
-    named = []
+    place: `approvals.default.channels (line 9): 'pager'`. They are left out, so this is worth a
+    warning."""
+    named: list[tuple[tuple[int | str, ...], tuple[str, ...]]] = []
     for name, terms in rules.policies.approvals.items():
-        named.append((f"approvals.{name}.channels", terms.channels))
+        named.append((("approvals", name, "channels"), terms.channels))
         named += [
-            (f"approvals.{name}.escalation.{n}.channels", step.channels)
+            (("approvals", name, "escalation", n, "channels"), step.channels)
             for n, step in enumerate(terms.escalation)
         ]
-    named += [(f"reviewers.{r.id}.channels", r.channels) for r in rules.directory.reviewers]
+    named += [(("reviewers", r.id, "channels"), r.channels) for r in rules.directory.reviewers]
     return tuple(
-        f"{where}: {channel!r}"
+        f"{_place(rules.book, where, at)}: {channel!r}"
         for where, channels in named
-        for channel in channels
+        for at, channel in enumerate(channels)
         if channel not in known
     )
 
@@ -101,8 +102,8 @@ def rules_in_force(settings: Settings) -> InForce[Rules]:
         ConfigurationError: for the files as they are now; see `load_rules`.
     """
     return Combined(
-        Reloaded(settings.policies_file, load_policies, name=POLICIES),
-        Reloaded(settings.reviewers_file, load_directory, name=REVIEWERS),
+        watched(Reloaded(settings.policies_file, load_policies, name=POLICIES)),
+        watched(Reloaded(settings.reviewers_file, load_directory, name=REVIEWERS)),
         Rules,
         name=TOGETHER,
     )

@@ -21,6 +21,7 @@ from tests.bench.measurement import Measurement
 from tests.bench.parts import Parts
 from tests.bench.plan import FULL, QUICK, Plan
 from tests.bench.policies import POLICIES
+from tests.bench.replays import REPLAYS
 from tests.bench.report import Figure, print_table, write_json
 from tests.bench.scaling import SCALING
 from tests.bench.throughput import EVALUATED, MAILS, SLACK, WEBHOOKS
@@ -29,7 +30,7 @@ from tests.bench.verdicts import VERDICTS
 # The idle stack first, as it has just been started; growth before the store fills.
 MEASUREMENTS = (
     *(IDLE, GROWTH, DECISIONS, VERDICTS, CYCLES),
-    *(WEBHOOKS, SCALING, SLACK, MAILS, EVALUATED, POLICIES, IN_STORE),
+    *(WEBHOOKS, SCALING, SLACK, MAILS, EVALUATED, POLICIES, REPLAYS, IN_STORE),
 )
 JSON_FILE = Path(".safeguards/bench.json")
 

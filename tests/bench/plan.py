@@ -24,6 +24,7 @@ class Plan:
         actions: evaluated.
         judged: evaluated in each turn of a number of policies; so with the next.
         inspections: of those that are evaluated in this process.
+        replayed: judged once more by the command; a twentieth of them in this process.
         slow_webhooks: delivered in each turn to receivers that take their time.
         processes: notifier processes, case by case.
         pending: how many approvals are pending where cost is compared as it grows.
@@ -45,6 +46,7 @@ class Plan:
     actions: int = 4000
     judged: int = 2000
     inspections: int = 3000
+    replayed: int = 100_000
     slow_webhooks: int = 3000
     processes: tuple[int, ...] = (1, 2, 4)
     pending: tuple[int, int] = (1000, 1_000_000)
@@ -67,6 +69,7 @@ QUICK = Plan(
     actions=60,
     judged=20,
     inspections=20,
+    replayed=2000,
     slow_webhooks=60,
     processes=(1, 2),
     pending=(300, 3000),

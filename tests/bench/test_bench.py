@@ -30,6 +30,7 @@ ALONE = {
     "idle stack, resident memory": "stated",
     "idle stack, share of one core": "at most 2.0 %",
     "webhooks to receivers of 50 ms, 1 notifier": "stated",
+    "actions replayed: 2,000 by the command": "at most 60.0 s",
     "memory in the store for a pending approval of 1 kB": "at most 3.0 kB",
 }
 COMPARED = {
@@ -47,6 +48,7 @@ COMPARED = {
     "messages posted to Slack by one notifier": "at least 1.0x",
     "mails delivered by one notifier": "at least 3.0x",
     "actions evaluated by one evaluator": "at least 1.0x",
+    "actions replayed: by two files, in process": "at least 0.5x",
     "evaluation by many policies: 50, in process": "at least 0.5x",
     "evaluation by many policies: 1,000, in process": "at least 0.8x",
     "evaluation by many policies: 50, one evaluator": "at least 0.5x",

@@ -86,7 +86,7 @@ class Door:
         return self.with_store(lambda store: store.get(account_id(who), Account))
 
     def write_people(self, people: list[dict[str, Any]]) -> None:
-        """Write the reviewers file; it is in force within a second of use."""
+        """Write the reviewers file; it is in force within two seconds."""
         self._reviewers_file.write_text(yaml.safe_dump({"version": 1, "reviewers": people}))
 
     async def set_passwords(self, store: Store) -> None:

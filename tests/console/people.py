@@ -43,11 +43,23 @@ APPROVALS: dict[str, dict[str, Any]] = {
     "contract": {**_LONG, "four_eyes": True, "editable": ["*"]},
     "takeover": {**_LONG, "quorum": 2, "four_eyes": True, "editable": ["*"]},
     "errand": {**_LONG, "groups": ["others"], "editable": ["*"]},
+    "payout": {
+        **_LONG,
+        "editable": {
+            "amount": {"at_most": "asked", "at_least": "1.00"},
+            "account": {"one_of": ["Main account", "Reserve"]},
+            "purpose": {"max_length": 40},
+        },
+    },
+    "release": {**_LONG, "answer_by": ["console", "api"]},
+    "verdict": {**_LONG, "answer_by": ["slack", "api"], "editable": ["*"]},
     "hurry": {**_LONG, "timeout_seconds": 20, "on_timeout": "approve", "editable": ["*"]},
 }
 """Ways of asking, each for the type of action of its name: nothing may be changed of `deploy`; two
 must approve of `wire_out`; of a `contract` that was changed, another must approve; a `takeover`
-needs both; an `errand` is for the others; what is in a `hurry` goes ahead unless somebody objects.
+needs both; an `errand` is for the others; what is in a `hurry` goes ahead unless somebody objects;
+of a `payout` everything may be changed within limits; a `release` is answered in the console, a
+`verdict` in Slack.
 """
 
 RULES: dict[str, Any] = {
@@ -65,6 +77,13 @@ RULES: dict[str, Any] = {
             "safeguards": ["expenses"],
             "verdict": "require_approval",
             "approval": "purchase",
+        },
+        {
+            "name": "big-payouts",
+            "reason": "More than 1,000.00 leaves us at once.",
+            "match": {"action_types": ["payout"]},
+            "verdict": "require_approval",
+            "approval": "payout",
         },
         {
             "name": "erasing",

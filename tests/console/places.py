@@ -59,6 +59,12 @@ async def _type_no_amount(page: Page) -> None:
     await page.locator("main [role=alert]").wait_for()
 
 
+async def _type_too_much(page: Page) -> None:
+    await page.locator("#modify").get_by_label("amount").fill("12500.01")
+    await page.get_by_role("button", name="Show the changes").click()
+    await page.locator("#modify .wrong").wait_for()
+
+
 async def _open_the_grant(page: Page) -> None:
     await page.get_by_text("And the next like this…").click()
 
@@ -76,10 +82,20 @@ async def _revoke(page: Page) -> None:
     await page.locator("#revoke summary").click()
 
 
-async def _pause_without_a_reason(page: Page) -> None:
-    await page.get_by_label("Why?").fill("  ")
-    await page.get_by_role("button", name="Pause this agent").click()
+async def _halt_without_a_reason(page: Page) -> None:
+    form = page.locator("form").filter(has=page.get_by_role("button", name="Halt this type"))
+    await form.get_by_label("Type, such as").fill("book_*")
+    await form.get_by_label("Why?").fill("  ")
+    await form.get_by_role("button").click()
     await page.locator("main [role=alert]").wait_for()
+
+
+async def _halt_a_type(page: Page) -> None:
+    form = page.locator("form").filter(has=page.get_by_role("button", name="Halt this type"))
+    await form.get_by_label("Type, such as").fill("book_*")
+    await form.get_by_label("Why?").fill("They book the same room twice.")
+    await form.get_by_role("button").click()
+    await page.get_by_role("button", name="Halt them").wait_for()
 
 
 async def _fail_to_change_the_password(page: Page) -> None:
@@ -104,12 +120,18 @@ def places_of(scene: Scene) -> dict[str, Place]:
         "request-reject": Place(f"{waiting}#reject"),
         "request-modify-refused": Place(f"{waiting}#modify", step=_type_no_amount, refuses=True),
         "request-changes": Place(f"{waiting}#modify", step=_see_the_changes),
+        "request-limits-broken": Place(
+            f"/console/requests/{scene.requests['limited']}#modify",
+            step=_type_too_much,
+            refuses=True,
+        ),
         "request-grant": Place(f"/console/requests/{scene.requests['high']}", step=_open_the_grant),
         "request-of-others": Place(waiting, who="robin", status=404),
         "no-such-request": Place(f"/console/requests/{_UNKNOWN}", status=404),
         "no-such-page": Place("/console/nowhere", status=404),
         "not-allowed": Place("/console/agents", who="sam", status=403),
         "mail": Place(scene.links["mail"], who=None),
+        "mail-elsewhere": Place(scene.links["mail_elsewhere"], who=None),
         "mail-used": Place(scene.links["mail_used"], who=None),
         "mail-digest": Place(scene.links["digest"], who=None),
         "mail-no-such-link": Place("/review/v4.nothing.here", who=None, status=404),
@@ -163,13 +185,14 @@ def _grants(scene: Scene) -> dict[str, Place]:
 
 def _operations(scene: Scene) -> dict[str, Place]:
     agent = "/console/agents/one?agent_id="
-    pause = Place(f"{agent}booking-agent", step=_pause_without_a_reason, refuses=True)
+    refused = Place("/console/halts", step=_halt_without_a_reason, refuses=True)
     return {
         **{name: Place(f"/console/{name}") for name in _OPERATIONS},
         "agents-none": Place("/console/agents?q=nobody-of-this-name"),
         "agent": Place(f"{agent}booking-agent"),
-        "agent-paused": Place(f"{agent}trading-agent"),
-        "agent-pause-refused": pause,
+        "agent-halted": Place(f"{agent}trading-agent"),
+        "halts-refused": refused,
+        "halts-of-types": Place("/console/halts", step=_halt_a_type),
         "key-revoke": Place(f"/console/agents/keys/{scene.key_id}/revoke"),
         "deliveries-sent": Place("/console/deliveries?status=SENT"),
         "deliveries-replay-all": Place("/console/deliveries/replay-all"),
@@ -185,10 +208,19 @@ _UNKNOWN = "apr_01900000-0000-7000-8000-000000000000"
 _STATES = (
     *("waiting", "high", "critical", "large", "approved", "rejected", "modified", "voted"),
     *("changed", "asked", "paused", "explained", "amended", "withdrawn", "timed-out"),
-    *("handed-over", "permitted-in-force"),
+    *("handed-over", "permitted-in-force", "limited", "elsewhere"),
 )
 
-_OPERATIONS = ("agents", "deliveries", "channels", "policies", "queues", "audit", "insights")
+_OPERATIONS = (
+    "agents",
+    "halts",
+    "deliveries",
+    "channels",
+    "policies",
+    "queues",
+    "audit",
+    "insights",
+)
 
 NAMES = (
     *("sign-in", "sign-in-refused", "account", "account-refused"),
@@ -196,13 +228,13 @@ NAMES = (
     *("bulk", "bulk-not-alike", "bulk-nothing", "bulk-results"),
     *(f"request-{state}" for state in _STATES),
     *("request-modify", "request-reject", "request-modify-refused", "request-changes"),
-    *("request-grant", "request-of-others"),
+    *("request-limits-broken", "request-grant", "request-of-others"),
     *("no-such-request", "no-such-page", "not-allowed"),
-    *("mail", "mail-used", "mail-digest", "mail-no-such-link"),
+    *("mail", "mail-elsewhere", "mail-used", "mail-digest", "mail-no-such-link"),
     *("grants", "grants-none", "grant", "grant-revoke", "grant-used-up", "grant-revoked"),
     "no-such-grant",
     *_OPERATIONS,
-    *("agents-none", "agent", "agent-paused", "agent-pause-refused", "key-revoke"),
+    *("agents-none", "agent", "agent-halted", "halts-refused", "halts-of-types", "key-revoke"),
     *("deliveries-sent", "deliveries-replay-all", "deliveries-replayed"),
     *("audit-of-one", "audit-nothing", "audit-refused"),
 )

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlencode
 
 import httpx2
 
@@ -89,6 +88,19 @@ HOTEL: dict[str, Any] = {
         "breakfast": True,
     },
 }
+PAYOUT: dict[str, Any] = {
+    "title": "Pay the deposit for the new office",
+    "agent_id": "payments-agent",
+    "action_type": "payout",
+    "description": "The landlord wants it by Friday.",
+    "context": {
+        "amount": "12500.00",
+        "currency": "EUR",
+        "account": "Main account",
+        "purpose": "Deposit, Torstraße 12",
+        "beneficiary": "Torhaus Verwaltung GmbH",
+    },
+}
 
 
 class Scene:
@@ -152,7 +164,7 @@ class Scene:
             self._answer()
             self._hand_over(alex)
             self._permit(alex)
-            self._pause(alex)
+            self._halt(alex)
         self.key_id = self._stack.create_key("--agent", "release-bot").key_id
         # At once: however slow the machine is, they come too thick for a mail each.
         with ThreadPoolExecutor(8) as at_once:
@@ -169,6 +181,9 @@ class Scene:
         self.submit("high", TRAVEL)
         self.submit("critical", ARCHIVE)
         self.ask("large", LARGE)
+        self.submit("limited", PAYOUT)
+        release = {"agent_id": "judging-agent", "title": "Name the winner of the tender"}
+        self.ask("elsewhere", {**release, "metadata": {"action_type": "verdict", "winner": "ACME"}})
 
     def _answer(self) -> None:
         for state, answer in (
@@ -266,16 +281,21 @@ class Scene:
         ended = self._http.get(f"/actions/{action['id']}?wait=20").json()
         assert ended["outcome"]["decided_by"].startswith("grant:"), ended
 
-    def _pause(self, alex: Browser) -> None:
+    def _halt(self, alex: Browser) -> None:
         trade = {"title": "Buy 40 shares", "agent_id": "trading-agent"}
-        self.ask("of_paused_agent", {**trade, "metadata": {"action_type": "purchase"}})
-        page = "/console/agents/one?" + urlencode({"agent_id": "trading-agent"})
+        self.ask("of_halted_agent", {**trade, "metadata": {"action_type": "purchase"}})
         reason = "It asked for the same shares four times. Ask Jan before it goes on."
-        form = {"agent_id": "trading-agent", "reason": reason}
-        self._press(alex, page, "/console/agents/pause", **form)
+        form = {"subject": "agent", "name": "trading-agent", "reason": reason}
+        self._press(alex, "/console/halts", "/console/halts/begin", **form)
+        reason = (
+            "The bank calls: somebody sends money to strangers. Nobody wires until it is clear."
+        )
+        form = {"subject": "type", "name": "bank_wire_*", "reason": reason, "is_sure": "true"}
+        self._press(alex, "/console/halts", "/console/halts/begin", **form)
 
     def _wait(self) -> None:
         self.links["mail"] = self._mailed("Buy 12 office chairs")
+        self.links["mail_elsewhere"] = self._mailed("Name the winner")
         self.links["digest"] = self._digest()
         timed_out = f"/approvals/{self.requests['timed_out']}"
         eventually(

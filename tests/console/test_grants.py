@@ -16,10 +16,10 @@ import pytest_asyncio
 
 from safeguards.contracts import ResponseSubmission
 from safeguards_runtime.messaging import make_app
-from safeguards_runtime.records import AgentState, Change, Grant, agent_state, grant
+from safeguards_runtime.records import Change, Grant, Halts, grant, halts
 from safeguards_runtime.records.action import granted_index, uses_index
-from safeguards_runtime.records.agent_state import state_id
 from safeguards_runtime.records.grant import GrantWish
+from safeguards_runtime.records.halts import HALTS_ID, Subject
 from safeguards_runtime.reviewers import Reviewer
 from safeguards_runtime.settings import Settings
 from safeguards_runtime.store import Store
@@ -203,36 +203,38 @@ async def test_who_has_left_permits_nothing(store: Store, submit: Asking, agent:
     assert agent.verdict(agent.wants())["verdict"] == "require_approval"
 
 
-async def test_the_agent_is_paused(
-    console: Stack, store: Store, submit: Asking, ask: Asking, agent: Agent
+@pytest.mark.parametrize("subject", ["agent", "type"])
+async def test_what_is_permitted_is_halted(
+    console: Stack, store: Store, submit: Asking, ask: Asking, agent: Agent, subject: Subject
 ) -> None:
-    """Paused, whatever it wants is denied with the reason, permitted or not; what it had asked
+    """Halted, whatever it wants is denied with the reason, permitted or not; what it had asked
     stays answerable; then it goes on."""
     await given(store, submit(TRIP))
     asked = ask()
-    state = await store.apply(
-        state_id(agent.id),
-        AgentState,
-        lambda standing, now: agent_state.pause(
-            standing, agent.id, paused_by="olga", reason="It books too much.", now=now
+    name = agent.id if subject == "agent" else "book_*"
+    assert await store.apply(
+        HALTS_ID,
+        Halts,
+        lambda standing, now: halts.halt(
+            standing, subject, name, by="reviewer:olga", reason="It books too much.", now=now
         ),
     )
-    assert state
     denied = agent.verdict(agent.wants())
     assert (denied["verdict"], denied["status"]) == ("deny", "REJECTED")
-    assert denied["reasons"] == [f"{agent.id} is paused by olga: It books too much."]
+    what = f"{agent.id} is" if subject == "agent" else "actions of type book_* are"
+    assert denied["reasons"] == [f"{what} halted by olga: It books too much."]
     with console.http() as http:
-        body = {"agent_id": agent.id, "title": "Buy", "metadata": {}}
+        body = {"agent_id": agent.id, "title": "Book", "metadata": {"action_type": "book_travel"}}
         refused = http.post("/request-approval", json=body)
     assert refused.status_code == 403
-    assert refused.json()["type"].endswith(":agent_paused")
+    assert refused.json()["type"].endswith(":halted")
     assert "olga" in refused.json()["detail"]
     assert console.respond(asked["id"], response="approve").status_code == 200
 
     await store.apply(
-        state_id(agent.id),
-        AgentState,
-        lambda standing, now: agent_state.resume(standing, resumed_by="olga", now=now),
+        HALTS_ID,
+        Halts,
+        lambda standing, now: halts.resume(standing, subject, name, by="reviewer:olga", now=now),
     )
     assert agent.verdict(agent.wants())["verdict"] == "allow"
 

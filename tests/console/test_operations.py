@@ -1,4 +1,4 @@
-"""The operators' pages do what they say: replay really sends, pause really denies, keys end."""
+"""The operators' pages do what they say: replay really sends, a halt really denies, keys end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.console.doors import Browser
 from tests.deploy.running import eventually
 from tests.stack import Stack
 
-PAGES = ("agents", "deliveries", "channels", "policies", "queues", "audit", "insights")
+PAGES = ("agents", "halts", "deliveries", "channels", "policies", "queues", "audit", "insights")
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -93,13 +93,13 @@ def test_a_reviewer_without_the_role_is_told_in_words(
 
 @pytest.mark.parametrize(
     "path",
-    ["agents/pause", "agents/resume", "channels/enable", "deliveries/replay"],
+    ["halts/begin", "halts/end", "channels/enable", "deliveries/replay"],
 )
 def test_nobody_changes_anything_without_the_role_or_a_form_of_ours(
     visit: Callable[[str], Browser], olga: Browser, path: str
 ) -> None:
     sam = visit("sam")
-    fields = {"agent_id": "x", "reason": "no", "endpoint_id": "x"}
+    fields = {"subject": "agent", "name": "x", "reason": "no", "endpoint_id": "x"}
     assert post(sam, f"/console/{path}", **fields).status_code == 403
     assert olga.post(f"/console/{path}", data=fields).status_code == 403
     foreign = {"Sec-Fetch-Site": "cross-site"}
@@ -107,44 +107,11 @@ def test_nobody_changes_anything_without_the_role_or_a_form_of_ours(
     assert olga.post(f"/console/{path}", data=given, headers=foreign).status_code == 403
 
 
-def test_pausing_an_agent_really_denies(
-    console: Stack, olga: Browser, submit: Asking, agent_id: str
-) -> None:
-    """What it wants from then on is rejected, and it is told why; until somebody lets it go on."""
-    submit({"amount": "10.00"})
-    answer = post(olga, "/console/agents/pause", agent_id=agent_id, reason="It <b>spends</b>")
-    assert answer.status_code == 303
-    shown = words(olga.get(answer.headers["location"]))
-    assert "Paused by Olga" in shown
-    assert "It <b>spends</b>" in shown
-    with console.http() as http:
-        body = {"agent_id": agent_id, "action_type": "book_travel", "context": {"amount": "1"}}
-        wanted = http.post("/actions", json=body).json()["id"]
-        ended = http.get(f"/actions/{wanted}?wait=20").json()
-        assert ended["status"] == "REJECTED"
-        assert "spends" in ended["outcome"]["comments"]
-        assert post(olga, "/console/agents/resume", agent_id=agent_id).status_code == 303
-        again = http.post("/actions", json=body).json()["id"]
-        assert http.get(f"/actions/{again}?wait=2").json()["status"] == "PENDING"
-    lines = exported(olga, agent=agent_id, kind="agt")
-    assert [(line["event"], line["actor"]) for line in lines] == [
-        ("paused", "reviewer:olga"),
-        ("resumed", "reviewer:olga"),
-    ]
-
-
-def test_a_reason_is_asked_for(olga: Browser, ask: Asking, agent_id: str) -> None:
-    ask()
-    answer = post(olga, "/console/agents/pause", agent_id=agent_id, reason="  ")
-    assert answer.status_code == 422
-    assert "Say why" in words(answer)
-
-
 @pytest.mark.parametrize("name", ["..", "a/b?c=d&e", "=cmd|'/c calc'!A1", "<script>x</script>"])
 def test_an_agent_of_any_name_has_a_page(olga: Browser, ask: Asking, name: str) -> None:
     ask(agent_id=name)
     page = olga.get("/console/agents", params={"q": name}).text
-    # Those who are paused stand above what was searched for.
+    # Those who are halted stand above what was searched for.
     paths = map(unescape, re.findall(r'href="(/console/agents/one\?[^"]+)"', page))
     path = next(one for one in paths if parse_qs(urlsplit(one).query)["agent_id"] == [name])
     shown = olga.get(path)
@@ -256,6 +223,27 @@ def test_policies_say_who_is_asked(olga: Browser) -> None:
     shown = words(olga.get("/console/policies"))
     for expected in ("wire_out", "Kim", "4 h", "Ask people", "If no policy fits", "version"):
         assert expected in shown
+
+
+def test_the_terms_say_what_may_be_changed_and_how_it_is_answered(olga: Browser) -> None:
+    shown = words(olga.get("/console/policies"))
+    for expected in (
+        "amount at least 1.00, at most what the agent asks for",
+        "account one of Main account, Reserve",
+        "purpose at most 40 characters",
+        "Answered in the console or over the API By a mail's link not at all",
+        "Answered in the console, by the link in a mail, in Slack or over the API",
+    ):
+        assert expected in shown
+
+
+def test_the_audit_names_the_policies_that_asked(olga: Browser, submit: Asking) -> None:
+    """And their version, as the page of policies does."""
+    asked = submit({"amount": "5.00"}, action_type="payout")
+    shown = words(olga.get(f"/console/audit?record={asked['id']}"))
+    version = re.search(r'policies \["big-payouts"\] policies_version ([0-9a-f]{12})', shown)
+    assert version
+    assert f"policies {version[1]}" in words(olga.get("/console/policies"))
 
 
 def test_queues_are_counted(olga: Browser, ask: Asking) -> None:

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safeguards.types import ActionStatus
+from safeguards_runtime.records.answers import Answered
 from services.gateway.console.operations import pictures
-from services.gateway.console.operations.figures import Answered, Ended, Insights, insights
+from services.gateway.console.operations.figures import Ended, Insights, insights
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""What one may not read stays hidden beside what one may; and a paused agent's requests say so."""
+"""What one may not read stays hidden beside what one may; and what is halted says so."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pytest
 
 from safeguards.contracts import ActionSubmission, ResponseSubmission, Verdict
 from safeguards.identifiers import new_id
-from safeguards_runtime.records import Action, AgentState, Approval, Change, Delivery
+from safeguards_runtime.records import Action, Approval, Change, Delivery, Halts
 from safeguards_runtime.records import action as action_rules
 from safeguards_runtime.records import approval as approval_rules
 from safeguards_runtime.records import delivery as delivery_rules
-from safeguards_runtime.records.agent_state import pause, state_id
 from safeguards_runtime.records.delivery import token_hash
+from safeguards_runtime.records.halts import HALTS_ID, Subject, halt, resume
 from safeguards_runtime.records.judgement import GrantUse, Judgement
 from safeguards_runtime.store import Store
 from tests.console.doors import PEOPLE, Door, open_door, person
@@ -175,21 +175,39 @@ def test_very_many_arguments_do_not_fill_the_page(door: Door) -> None:
     assert len(shown) < 600_000
 
 
-def test_what_waits_of_a_paused_agent_says_so(door: Door) -> None:
-    """On its page and in the list, with who has paused it and why; not once it has ended."""
+@pytest.mark.parametrize(
+    ("subject", "name", "said"),
+    [
+        ("agent", "halted-agent", "halted-agent is"),
+        ("type", "transfer_*", "actions of type transfer_* are"),
+    ],
+)
+def test_what_waits_and_is_halted_says_so(
+    door: Door, subject: Subject, name: str, said: str
+) -> None:
+    """On its page and in the list, with who has halted it and why; not once it may go on."""
+    wanted = {"agent_id": "halted-agent", "kind": "transfer_abroad"}
 
-    async def paused(store: Store) -> str:
+    async def halted(store: Store) -> str:
         now = await store.now()
-        made, _ = await store.create(_payment(now, "reviewers", "ACME", agent_id="paused-agent"))
+        made, _ = await store.create(_payment(now, "reviewers", "ACME", **wanted))
 
-        def rule(standing: AgentState | None, now: datetime) -> Change | None:
-            return pause(standing, "paused-agent", paused_by="alex", reason=REASON, now=now)
+        def rule(standing: Halts | None, now: datetime) -> Change | None:
+            return halt(standing, subject, name, by="reviewer:alex", reason=REASON, now=now)
 
-        await store.apply(state_id("paused-agent"), AgentState, rule)
+        await store.apply(HALTS_ID, Halts, rule)
         return made.id
 
-    approval_id = door.with_store(paused)
-    said = "This agent has been paused by Alex: It pays twice. &lt;b&gt;Ask Jan&lt;/b&gt; ⟨U+202E⟩"
-    assert visit(door, "sam", f"/console/requests/{approval_id}").text.count(said) == 1
-    assert visit(door, "sam", "/console", agent="paused-agent").text.count(said) == 1
-    assert "has been paused" not in visit(door, "sam", "/console", agent=AGENT).text
+    async def resumed(store: Store) -> None:
+        def rule(standing: Halts | None, now: datetime) -> Change | None:
+            return resume(standing, subject, name, by="reviewer:alex", now=now)
+
+        await store.apply(HALTS_ID, Halts, rule)
+
+    path = f"/console/requests/{door.with_store(halted)}"
+    said = f"{said} halted by Alex: It pays twice. &lt;b&gt;Ask Jan&lt;/b&gt; ⟨U+202E⟩"
+    assert visit(door, "sam", path).text.count(said) == 1
+    assert said in visit(door, "sam", "/console", agent="halted-agent").text
+    assert "halted by" not in visit(door, "sam", "/console", agent=AGENT).text
+    door.with_store(resumed)
+    assert "halted by" not in visit(door, "sam", path).text

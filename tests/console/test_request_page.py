@@ -54,7 +54,7 @@ async def test_all_that_one_decides_by_is_in_sight(
     approve = page.get_by_role("button", name="Approve", exact=True)
     await expect(approve).to_be_in_viewport(ratio=1)
     await expect(page.locator(".why")).to_contain_text("exceeds the limit of 1000")
-    await expect(page.locator(".why")).to_contain_text("Policy: expenses")
+    await expect(page.locator(".why")).to_contain_text("Policy expenses")
     await expect(page.locator(".deadline")).to_contain_text(re.compile(r"CES?T \(in 3 hours\)"))
     await expect(page.locator(".deadline")).to_contain_text("it is rejected")
     assert await overflow(page) == 0

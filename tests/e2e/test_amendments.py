@@ -19,8 +19,6 @@ from safeguards.human_action import HumanActionHandler
 from safeguards.identifiers import twin_id
 from safeguards.notifications.channels import HumanInTheLoopChannel
 from safeguards.types import ActionStatus
-from safeguards_runtime.records import AgentState, Change, agent_state
-from safeguards_runtime.store import Store
 from tests.deploy.running import eventually
 from tests.e2e.test_reaching_people import events
 from tests.stack import Stack
@@ -162,26 +160,12 @@ def test_what_a_policy_denies_is_rejected_without_people(
     )
 
 
-async def _paused(stack: Stack, agent_id: str) -> None:
-    store = Store(stack.setting("SAFEGUARDS_STORE_URL"))
-    try:
-        await store.apply(
-            agent_state.state_id(agent_id), AgentState, lambda record, now: _pause(record, now)
-        )
-    finally:
-        await store.close()
-
-
-def _pause(record: AgentState | None, now: Any) -> Change | None:
-    return agent_state.pause(record, "sleeper", paused_by="alex", reason="it dreams", now=now)
-
-
-async def test_a_paused_agent_tells_nobody_anything_new(
+def test_a_halted_agent_tells_nobody_anything_new(
     stack: Stack, http: httpx2.Client, agent: Safeguards
 ) -> None:
     """What it asked for before stands, and people may decide on it as it is."""
     approval_id = submitted(stack, agent, "sleeper")
-    await _paused(stack, "sleeper")
+    stack.admin("halts", "begin", "--agent", "sleeper", "--reason", "it dreams")
     refused = answered(http, approval_id, {"amount": "1.00", "to": "Porto"})
     assert refused.status_code == 403
     assert "it dreams" in refused.json()["detail"]

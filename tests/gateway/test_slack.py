@@ -187,6 +187,17 @@ def test_evidence_shows_all_and_review_decides(
     assert after.inputs() == {}
 
 
+def test_the_action_is_named_once_and_that_is_whole(
+    stack: Stack, slack: SlackApi, posted: Posting
+) -> None:
+    """Many agents give the type of the action among its arguments as well."""
+    _, message = posted({"action_type": "transaction", "amount": "2500.00"})
+    modal = opened(slack, message, "evidence")
+    assert "too long" not in modal.words
+    assert modal.words.count("transaction") == 1
+    assert slack.submit(modal, {"choice": "approve"}).is_closed
+
+
 def test_who_is_no_reviewer_is_told_so_and_nothing_else(
     stack: Stack, slack: SlackApi, posted: Posting
 ) -> None:

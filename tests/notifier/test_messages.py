@@ -416,3 +416,71 @@ def test_an_argument_cannot_pass_for_a_label_of_ours() -> None:
     assert ours == ["Agent", "Action", "Answer by"]
     spoofed = [label for label, value in shown.facts if value == "spoofed"]
     assert spoofed == [f"{name} (argument)" for name in names]
+
+
+# --- how it is answered -------------------------------------------------------------------------
+
+CONSOLE = "https://gateway.example.test/console/requests/apr_1"
+
+
+def _answered_by(*ways: str, kind: str = "email", url: str | None = URL) -> Message:
+    source = asked(terms=TERMS.model_copy(update={"answer_by": ways}))
+    return compose(_about(source, kind=kind), source, UTC_READER, url, CONSOLE)
+
+
+@pytest.mark.parametrize(
+    ("ways", "label", "leads_to", "words"),
+    [
+        (("console", "email"), "Review and answer", URL, ""),
+        (("console", "api"), "Open in the console", CONSOLE, "in the console or over the API."),
+        (("slack", "api"), "Look at it", URL, "in Slack or over the API."),
+    ],
+)
+def test_a_mail_leads_to_where_it_may_be_answered(
+    ways: tuple[str, ...], label: str, leads_to: str, words: str
+) -> None:
+    message = _answered_by(*ways)
+    assert message.link is not None
+    assert (message.link.label, message.link.url) == (label, leads_to)
+    said = f"This request is answered {words}"
+    assert message.footer.startswith(said) if words else "is answered" not in message.footer
+
+
+@pytest.mark.parametrize(
+    ("ways", "url", "decides", "label"),
+    [
+        (("console", "email", "slack"), None, True, None),
+        (("console", "slack"), URL, True, "Open in the console"),
+        (("email", "slack"), URL, True, "Review and answer"),
+        (("console",), None, False, "Open in the console"),
+        (("email",), URL, False, "Review and answer"),
+        (("api",), None, False, None),
+    ],
+)
+def test_a_message_in_slack_has_the_buttons_of_the_ways_that_there_are(
+    ways: tuple[str, ...], url: str | None, decides: bool, label: str | None
+) -> None:
+    """To one person, who has a link, or in a channel."""
+    message = _answered_by(*ways, kind="slack", url=url)
+    assert message.answerable is not None
+    assert message.answerable.is_decided_here == decides
+    assert (message.link.label if message.link else None) == label
+    assert ("This request is answered" in message.footer) != decides
+
+
+def test_what_cannot_be_composed_leads_nowhere_else() -> None:
+    source = asked(terms=TERMS.model_copy(update={"answer_by": ("console",)}))
+    link = plain(_about(source), source, URL).link
+    assert link is not None
+    assert (link.label, link.url) == ("Look at it", URL)
+
+
+def test_a_request_names_the_policies_that_want_it() -> None:
+    """After their words, and with the version of all policies."""
+    judged = {"policies": ("big-payments", "abroad"), "policies_version": "3f2a9c1d2e4b"}
+    source = asked().model_copy(update={"reasons": ("Money leaves us.",), **judged})
+    assert _said(source).reasons == (
+        "Money leaves us.",
+        "Policies big-payments, abroad; policies 3f2a9c1d2e4b",
+    )
+    assert _said(asked()).reasons == ()

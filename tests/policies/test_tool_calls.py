@@ -13,9 +13,10 @@ from safeguards_runtime.policy_book import PolicyBook
 from services.safeguard_evaluator.trying_out import Asked, Desk, ready_made
 from tests.policies.desk import HELD, PACKS
 
-CALLS: dict[str, list[dict[str, dict[str, Any]]]] = yaml.safe_load(
-    Path(__file__).with_name("tool_calls.yaml").read_text(encoding="utf-8")
-)
+CALLS: list[dict[str, list[dict[str, dict[str, Any]]]]] = [
+    yaml.safe_load(Path(__file__).with_name(name).read_text(encoding="utf-8"))
+    for name in ("tool_calls.yaml", "product_calls.yaml")
+]
 AT_MOST_ASKED = 0.10
 """What share of what agents do every day may be asked about."""
 
@@ -26,7 +27,12 @@ def everything() -> PolicyBook:
 
 
 def calls(kind: str) -> list[Asked]:
-    return [Asked(name, arguments) for call in CALLS[kind] for name, arguments in call.items()]
+    return [
+        Asked(name, arguments)
+        for calls in CALLS
+        for call in calls[kind]
+        for name, arguments in call.items()
+    ]
 
 
 def held(asked: Asked, book: PolicyBook) -> bool:
@@ -36,7 +42,8 @@ def held(asked: Asked, book: PolicyBook) -> bool:
 
 def test_there_are_enough_calls_to_tell() -> None:
     """A share of a few calls says nothing."""
-    assert len(calls("everyday")) + len(calls("slipped_in")) >= 120
+    assert len(calls("everyday")) >= 300
+    assert len(calls("slipped_in")) >= 300
 
 
 def test_whatever_was_slipped_in_is_held(everything: PolicyBook) -> None:
@@ -71,3 +78,44 @@ def test_another_spelling_of_the_name_slips_nothing_in(spell: Any, everything: P
         if not held(call := Asked(spell(one.action_type), one.context), everything)
     ]
     assert missed == []
+
+
+ADDRESS: list[Any] = [
+    "mallory@example.net",
+    ["Mallory <mallory@example.net>"],
+    [{"email": "mallory@example.net"}],
+    {"address": "mallory@example.net"},
+]
+WORDS = ("to", "cc", "bcc", "user", "member", "guest", "attendee", "recipient", "email", "viewer")
+ENDS = ("", "s", "_id", "_emails", "_email_address", "_list")
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize(
+    ("action_type", "known"),
+    [
+        ("send_email", {"to": "ann@example.com", "body": "Hi"}),
+        ("send_message", {"channel": "general", "text": "Hi"}),
+        ("share_file", {"file_id": "7", "email": "ann@example.com"}),
+        ("invite_user", {"email": "ann@example.com"}),
+        ("create_calendar_event", {"title": "Tea", "attendees": ["ann@example.com"]}),
+        ("create_task", {"title": "Tea"}),
+    ],
+)
+def test_an_address_is_a_recipient_whatever_it_is_called(
+    action_type: str, known: dict[str, Any], end: str, everything: PolicyBook
+) -> None:
+    """Beside somebody known, nobody new slips in under a name that no list has."""
+
+    async def missed() -> list[dict[str, Any]]:
+        desk = Desk(everything)
+        await desk.allow(Asked(action_type, known))
+        assert (await desk.judge(Asked(action_type, known))).verdict not in HELD
+        contexts = [{**known, f"{word}{end}": value} for word in WORDS for value in ADDRESS]
+        return [
+            context
+            for context in contexts
+            if (await desk.judge(Asked(action_type, context))).verdict not in HELD
+        ]
+
+    assert asyncio.run(missed()) == []

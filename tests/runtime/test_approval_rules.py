@@ -648,3 +648,32 @@ def test_a_field_is_changed_only_within_its_limits(
         {"amount": allowed},
         {},
     )
+
+
+def test_the_limit_of_all_fields_is_for_those_without_one_of_their_own() -> None:
+    context = {"memo": "paid", "note": "paid"}
+    limits = {"*": FieldLimit(max_length=5), "note": FieldLimit(max_length=9)}
+    assert checked(context, ["memo", "note"], {"note": "paid out"}, None, limits)
+    with pytest.raises(Refusal, match="'memo' must be at most 5 characters long"):
+        checked(context, ["memo", "note"], {"memo": "paid out"}, None, limits)
+
+
+@pytest.mark.parametrize(
+    ("limit", "asked_for", "words"),
+    [
+        ({}, "1", ""),
+        ({"at_most": "1000"}, "1", "at most 1,000"),
+        (
+            {"at_most": "10000000000000000000000.10", "at_least": "-5"},
+            "1",
+            "at least -5, at most 10,000,000,000,000,000,000,000.10",
+        ),
+        ({"at_most": "asked"}, "2500.00", "at most 2,500.00 (what the agent asks for)"),
+        ({"at_most": "asked"}, None, "at most what the agent asks for"),
+        ({"one_of": ["a", 2, True]}, "a", "one of a, 2, true"),
+        ({"max_length": 1200}, "a", "at most 1,200 characters"),
+    ],
+)
+def test_a_limit_is_said_in_words(limit: dict[str, Any], asked_for: Any, words: str) -> None:
+    """To the last digit."""
+    assert FieldLimit(**limit).words(asked_for) == words

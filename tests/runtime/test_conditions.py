@@ -8,7 +8,9 @@ import time
 from typing import Any
 
 import pytest
+import re2
 
+from safeguards_runtime.condition_source import ConditionSource
 from safeguards_runtime.conditions import ArgumentType, Condition, ConditionError
 from tests.runtime.conditions import failure, holds, refusal
 
@@ -97,6 +99,53 @@ def test_matching_takes_linear_time() -> None:
     assert not holds('context.text.matches("(a+)+$")', {"text": "a" * 200_000 + "b"})
     assert not holds('context.text.matches("(.*)(.*)(.*)(.*)x$")', {"text": "a" * 200_000})
     assert time.monotonic() - started < 2
+
+
+def test_patterns_are_compiled_when_the_policy_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[str] = []
+    compile_one = re2.compile
+
+    def counted(pattern: str, options: object) -> object:
+        compiled.append(pattern)
+        return compile_one(pattern, options)
+
+    monkeypatch.setattr(re2, "compile", counted)
+    condition = Condition(r"context.text.matches(r'^\d{1,200}$') || context.text.matches('ü')", {})
+    assert compiled == [r"^\d{1,200}$", "ü"]
+    texts = {"12": True, "für": True, "one": False, "": False}
+    assert {text: condition.holds("a", "pay", {"text": text}) for text in texts} == texts
+    assert len(compiled) == 2
+    assert "matches(" not in ConditionSource(condition.source, {}).to_run()
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        (r'"\\d\u00fc"', "3ü"),
+        (r"r'\d'", "3"),
+        ('"""a\n"""', "a\n"),
+        ("'(?i)STRASSE'", "die strasse"),
+        ("'b.*d'", "abcde"),
+        ("''", ""),
+    ],
+)
+def test_a_pattern_is_searched_for_as_it_is_written(written: str, text: str) -> None:
+    assert holds(f"context.text.matches({written})", {"text": text})
+
+
+def test_a_pattern_lives_as_long_as_a_condition_that_has_it() -> None:
+    first = Condition("context.text.matches('shared')", {})
+    second = Condition("context.text.matches('shared') && true", {})
+    del first
+    assert second.holds("a", "pay", {"text": "it is shared"})
+
+
+def test_only_text_is_searched() -> None:
+    assert failure("context.text.matches('1')", {"text": 1}) == (
+        "the condition cannot use matches on an integer and a string (it reads text)"
+    )
+    assert "matches_prepared is not known here" in refusal("context.extra.matches_prepared('a')")
+    assert "not known here" in refusal("context.x.matches_prepared('a')", declared=False)
 
 
 # Arguments
@@ -216,6 +265,16 @@ def test_all_arguments_can_be_gone_through(source: str) -> None:
 
 def test_it_sees_the_agent_and_the_type() -> None:
     assert holds('agent_id == "agent_billing" && action_type.startsWith("send_")', {})
+
+
+@pytest.mark.parametrize(
+    "action_type",
+    ["send_money", "SendMoney", "send-money", "SEND MONEY", "send/money", "s\u200bend.mo\u0338ney"],
+)
+def test_the_type_is_seen_as_it_is_written_and_in_its_plain_spelling(action_type: str) -> None:
+    assert Condition('plain(action_type) == "send_money"', {}).holds("a", action_type, {})
+    as_written = Condition("action_type == context.written", {})
+    assert as_written.holds("a", action_type, {"written": action_type})
 
 
 # Hostile actions

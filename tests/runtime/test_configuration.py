@@ -69,3 +69,61 @@ def test_ten_thousand_policies_are_loaded_and_one_more_is_refused(tmp_path: Path
     path.write_text(f"{TERMS}policies:\n{''.join(many)}")
     with pytest.raises(ConfigurationError, match="at most 10000 items"):
         load_policies(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (
+            "policies: [{name: p, verdcit: deny}]",
+            "policies.0.verdcit (line 3): unknown key 'verdcit': did you mean 'verdict'?",
+        ),
+        (
+            "policies: [{name: p, match: {types: [a]}}]",
+            "policies.0.match.types (line 3): unknown key 'types': "
+            "there are: action_types, agent_ids, arguments",
+        ),
+        ("polcies: []", "polcies (line 3): unknown key 'polcies': did you mean 'policies'?"),
+        (
+            "policies: [{name: p, verdict: require}]",
+            "policies.0.verdict (line 3): must be one of allow, notify, require_approval, deny, "
+            "abstain: did you mean 'require_approval'?",
+        ),
+        ("policies: [{verdict: deny}]", "policies.0.name (line 3): is missing"),
+        ("policies: [p]", "policies.0 (line 3): must be keys with values"),
+        ("safeguards: [s]", "safeguards (line 3): must be keys with values"),
+        ("ready_made: reading", "ready_made (line 3): must be a list, such as [a, b]"),
+        ("policies: [{name: p, priority: high}]", "policies.0.priority (line 3): must be a whole"),
+        ("policies: [{name: p, match: {agent_ids: [1]}}]", "agent_ids.0 (line 3): must be text"),
+    ],
+)
+def test_a_mistake_is_said_in_the_words_of_the_file(tmp_path: Path, line: str, words: str) -> None:
+    path = tmp_path / "policies.yaml"
+    path.write_text(f"{TERMS}{line}\n")
+    with pytest.raises(ConfigurationError) as caught:
+        load_policies(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert words in str(caught.value)
+    assert ";" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("editable", "place", "words"),
+    [
+        ("{amount: {at_mots: '1'}}", "editable.amount.at_mots", "did you mean 'at_most'?"),
+        ("{amount: {at_most: 1.5}}", "editable.amount.at_most", "must be text"),
+        ("amount", "editable", "must be a list, such as [a, b] or keys with values"),
+        ("[1]", "editable.0", "must be text"),
+    ],
+)
+def test_what_may_have_several_forms_is_explained_by_the_one_that_was_meant(
+    tmp_path: Path, editable: str, place: str, words: str
+) -> None:
+    path = tmp_path / "policies.yaml"
+    terms = f"  default:\n    groups: [reviewers]\n    editable: {editable}\n"
+    path.write_text(f"version: 1\napprovals:\n{terms}")
+    with pytest.raises(ConfigurationError) as caught:
+        load_policies(path)
+    assert f"approvals.default.{place} (line 5): " in str(caught.value)
+    assert words in str(caught.value)
+    assert ";" not in str(caught.value)

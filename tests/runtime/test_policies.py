@@ -13,7 +13,7 @@ from deploy.valkey import ValkeyServer
 from safeguards.errors import ConfigurationError
 from safeguards.types import AlertSeverity
 from safeguards_runtime.policies import PolicyFile, TermsConfig
-from safeguards_runtime.policy_book import load_policies
+from safeguards_runtime.policy_book import PolicyBook, book_of, load_policies
 from safeguards_runtime.records.terms import Terms
 from safeguards_runtime.reviewers import Reviewer
 from safeguards_runtime.store import Store
@@ -35,6 +35,40 @@ def test_another_spelling_meets_the_same_policy(action_type: str) -> None:
 )
 def test_payments_by_any_spelling(action_type: str) -> None:
     assert "payments" in [p.name for p in SHIPPED.index.matching("a", action_type, {})]
+
+
+def book_for(*action_types: str) -> PolicyBook:
+    policies = [{"name": "one", "match": {"action_types": action_types}}]
+    approvals = {"default": {"groups": ["reviewers"]}}
+    return book_of({"version": 1, "approvals": approvals, "policies": policies})
+
+
+@pytest.mark.parametrize(
+    "action_type",
+    [
+        *("stripe.create_payment", "stripe/create/payment", "stripe:create:payment"),
+        *("stripe__payment", "stripe#payment", "stripe payment", "stripe\u00a0payment"),
+        *("stripe\u2215payment", "stripe\u00b7payment", "stripe@payment", "stripe|payment!"),
+        *("StripePayment", "stripe_pay\u0338ment", "stripe_pay\u200bment", "stripe\uff0epayment"),
+    ],
+)
+def test_no_separator_leads_past_a_policy(action_type: str) -> None:
+    for glob in ("*_payment*", "stripe*payment", "stripe[_/]*", "*.payment", "Stripe/*"):
+        assert book_for(glob).index.of_type(action_type), glob
+
+
+@pytest.mark.parametrize(
+    ("written", "action_type"),
+    [
+        ("github/delete-repo", "github_delete_repo"),
+        ("deleteRepo", "delete/repo"),
+        ("delete_repo", "DeleteRepo"),
+        ("[!a-c]elete-*", "delete:repo"),
+    ],
+)
+def test_a_policy_may_use_any_spelling_too(written: str, action_type: str) -> None:
+    assert book_for(written).index.of_type(action_type)
+    assert not book_for(written).index.of_type(f"un{action_type}")
 
 
 def test_an_unknown_name_in_a_policy_is_an_error(tmp_path: Path) -> None:

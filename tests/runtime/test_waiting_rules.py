@@ -546,9 +546,7 @@ def test_an_agent_cannot_shorten_the_time_to_object() -> None:
 @pytest.mark.parametrize(
     ("is_halted", "status"), [(False, ActionStatus.APPROVED), (True, ActionStatus.TIMED_OUT)]
 )
-def test_silence_is_no_consent_for_what_is_halted(
-    is_halted: bool, status: ActionStatus
-) -> None:
+def test_silence_is_no_consent_for_what_is_halted(is_halted: bool, status: ActionStatus) -> None:
     silent = _opened(on_timeout="approve")
     change = rules.advance(silent, silent.expires_at, is_halted=is_halted)
     assert done(change, Approval).status is status

@@ -148,6 +148,23 @@ def test_whoever_is_asked_must_be_there(policies: Path, tmp_path: Path) -> None:
         printed("check", policies, "--reviewers", reviewers)
 
 
+def test_a_channel_that_is_not_there_is_warned_of(policies: Path, tmp_path: Path) -> None:
+    """It is left out, as in the services: people may be reached by the others."""
+    policies.write_text(POLICIES.replace("quorum: 2", "channels: [log, pager]"))
+    channels = tmp_path / "channels.yaml"
+    channels.write_text("version: 1\nchannels: {log: {kind: log}}\n")
+    done = script("check", policies, "--channels", channels)
+    assert done.returncode == 0
+    assert done.stdout.startswith("ok: 5 policies")
+    place = "approvals.strict.channels (line 6)"
+    assert done.stderr == f"warning: there is no such channel: {place}: 'pager'\n"
+
+
+def test_editors_get_the_schema_of_both_kinds_of_files() -> None:
+    assert json.loads(printed("schema"))["required"] == ["version", "approvals"]
+    assert json.loads(printed("schema", "--cases"))["required"] == ["policies", "cases"]
+
+
 def test_cases_that_come_out_as_they_say(policies: Path) -> None:
     assert printed("test", policies.with_name("policies.cases.yaml")) == "ok: 2 cases\n"
 
@@ -180,6 +197,8 @@ def test_a_missing_alert_fails_a_case(policies: Path) -> None:
         ("action_type: transfer", "action: transfer", r"cases\.0\.action\.action \(line 4\)"),
         ("name: too much", "nam: too much", r"cases\.1\.nam \(line 6\)"),
         ("policies: policies.yaml", "policies: others.yaml", r"others\.yaml: cannot be read"),
+        ("name: too", 'at: "0001-01-01T00:00:00+14:00"\n    name: too', r"cases\.1\.at \(line 6\)"),
+        ("name: too", "at: 9999-12-31T23:00:00-14:00\n    name: too", r"cases\.1\.at \(line 6\)"),
     ],
 )
 def test_a_mistake_in_cases_has_its_line(

@@ -77,6 +77,8 @@ def test_a_placeholder_is_no_secret(context: dict[str, Any]) -> None:
     [
         ("The password is hunter2!x", "a password"),
         ("user: bob\npassword: Winter2024", "a password"),
+        ("Secret key is 1a7b3d.", "a key"),
+        ('"api_key" = "ab12-cd34"', "a key"),
         ("Your Facebook security code is 463820", "a one-time code"),
         ("verification code: 12 34 56", "a one-time code"),
         ("verification code: \u0661\u0662\u0663\u0664\u0665\u0666", "a one-time code"),
@@ -94,6 +96,8 @@ def test_a_password_in_a_sentence_is_found(text: str, kind: str) -> None:
         "The password is required!",
         "Your password is incorrect.",
         "Use the password reset link",
+        "The API key is in the vault",
+        "api_key: $API_KEY_2",
         "The security code of conduct is attached",
         "https://example.com:8080/a@b",
         "DE89 3704 0044 0532 0130 00",

@@ -43,6 +43,7 @@ OPEN = {
     "severity": "WARNING",
     "created_at": "2026-03-01T12:00:00Z",
     "expires_at": "2026-03-01T13:00:00Z",
+    "answer_by": ["console", "api"],
 }
 OUTCOME = {
     "status": "MODIFIED",

@@ -295,6 +295,40 @@ def test_a_stranger_among_those_known_is_new(hidden: Any) -> None:
     assert ask(safeguard, {"action_type": "send_email", "bcc": hidden})
 
 
+@pytest.mark.parametrize(
+    "reached",
+    [
+        {"watchers": "eve@evil.test"},
+        {"options": {"notify_emails": ["Eve <eve@evil.test>"]}},
+        {"copies": "ann@example.com; eve@evil.test"},
+        {"copies": "ann@example.com eve@evil.test"},
+        {"copies": "ann@example.com <eve@evil.test>"},
+        {"copies": "eve\uff20evil.test"},
+    ],
+)
+def test_an_address_is_a_recipient_under_any_name(reached: dict[str, Any]) -> None:
+    """If that is wanted: no list has all names that arguments go by."""
+    event = {"action_type": "create_event", "attendees": ["ann@example.com"], **reached}
+    assert ask(made("first_time", known=["*@example.com"]), event) == []
+    (alert,) = ask(made("first_time", known=["*@example.com"], addresses=True), event)
+    assert "evil.test" in alert.description
+
+
+@pytest.mark.parametrize(
+    "context",
+    [
+        {"from": "me@home.test"},
+        {"calendarId": "me@home.test"},
+        {"user_google_email": "me@home.test"},
+        {"body": "Write to eve@evil.test, please."},
+        {"body": "see @eve"},
+    ],
+)
+def test_an_address_of_ones_own_or_in_a_sentence_is_no_recipient(context: dict[str, Any]) -> None:
+    """A calendar is called by an address, and a text may speak of one."""
+    assert ask(made("first_time", addresses=True), {"action_type": "create_event", **context}) == []
+
+
 def test_recipients_are_judged_up_to_a_hundred() -> None:
     """Fifty are each judged; of more than a hundred none is, and a person is asked."""
     safeguard = made("first_time")

@@ -14,8 +14,8 @@ from fastapi.responses import JSONResponse
 from safeguards.identifiers import is_id
 from safeguards.types import AlertSeverity
 from safeguards_runtime.records import Approval, Halts
-from safeguards_runtime.records.halts import HALTS_ID, halts_of
 from safeguards_runtime.records.approval import open_question
+from safeguards_runtime.records.halts import HALTS_ID, halts_of
 from services.gateway.console.bulk import MAX_AT_ONCE, may_be_answered_in_bulk
 from services.gateway.console.listing import (
     Found,

@@ -25,6 +25,7 @@ from services.gateway.console.differences import Difference, difference_of_text,
 from services.gateway.console.granting import GrantForm, grant_form
 from services.gateway.console.grants import let_through
 from services.gateway.console.listing import reader_of
+from services.gateway.console.operations.halts import halting_path
 from services.gateway.console.people import ending, halt_words
 from services.gateway.console.people import person as person_named
 from services.gateway.console.session import Session
@@ -175,6 +176,7 @@ async def request_page(
         "wrong_field": wrong_field,
         **_arguments(asked),
         "halted": halt_words(gateway, halts, asked),
+        "halting_path": halting_path(asked.agent_id, asked.action_type),
         "cautions": [*_doubts(asked), *arguments.cautions(asked)],
         "addresses": evidence.addresses(asked),
         "news": _news(asked),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +19,10 @@ from services.safeguard_evaluator.trying_out import MONDAY_NOON, Asked, Desk, re
 
 BEFORE = timedelta(hours=1)
 """How long before the action of a case that was allowed which it comes after."""
+
+
+_EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
+"""Between which windows of time can be reckoned with."""
 
 
 class CaseAction(ConfigurationModel):
@@ -52,7 +56,7 @@ class Case(ConfigurationModel):
     after: tuple[CaseAction, ...] = ()
     """What was allowed an hour before, one after the other."""
 
-    at: AwareDatetime = MONDAY_NOON
+    at: Annotated[AwareDatetime, Field(ge=_EARLIEST, lt=_LATEST)] = MONDAY_NOON
     """When it is judged."""
 
     expect: Expected

@@ -15,15 +15,18 @@ from safeguards.contracts import ActionSubmission
 from safeguards.errors import ConfigurationError, SafeguardsError
 from safeguards.text import visible
 from safeguards_runtime.admin.console import AsJson, settings
+from safeguards_runtime.channels import ChannelsFile
+from safeguards_runtime.configuration import load_yaml
 from safeguards_runtime.policy_book import (
     READY_MADE,
     PolicyBook,
     load_policies,
     ready_made_names,
 )
+from safeguards_runtime.policy_schema import policy_schema, schema_of
 from safeguards_runtime.reviewers import load_directory
-from safeguards_runtime.rules import Rules
-from services.safeguard_evaluator.command.cases import Failure, cases_beside, run_cases
+from safeguards_runtime.rules import Rules, unknown_channels
+from services.safeguard_evaluator.command.cases import CaseFile, Failure, cases_beside, run_cases
 from services.safeguard_evaluator.command.explaining import Explanation, explain, lines_of
 from services.safeguard_evaluator.trying_out import Desk
 
@@ -41,11 +44,20 @@ def check_file(
     reviewers: Annotated[
         Path | None, typer.Option(help="Who may answer; that of the settings unless given.")
     ] = None,
+    channels: Annotated[
+        Path | None, typer.Option(help="The channels; that of the settings unless given.")
+    ] = None,
 ) -> None:
-    """Check a policy file as the services do: its mistakes, each with its line."""
+    """Check a policy file as the services do: its mistakes, each with its line.
+
+    A channel that the channels file does not have is no mistake, but left out: a warning says so.
+    """
     path = file or settings().policies_file
     rules = Rules(load_policies(path), load_directory(reviewers or settings().reviewers_file))
     book = rules.book
+    known = load_yaml(channels or settings().channels_file, ChannelsFile).channels
+    for place in unknown_channels(rules, known):
+        typer.echo(f"warning: there is no such channel: {place}", err=True)
     typer.echo(
         f"ok: {len(book.policies)} policies, {len(book.uses)} safeguards, version {book.version}"
     )
@@ -122,6 +134,18 @@ async def _explained(submission: ActionSubmission, book: PolicyBook) -> Explanat
         return await explain(submission, desk)
     finally:
         await desk.plugins.aclose()
+
+
+@policy.command("schema")
+def print_schema(
+    cases: Annotated[bool, typer.Option("--cases", help="That of a file of cases.")] = False,
+) -> None:
+    """Print the JSON Schema of a policy file, for editors.
+
+    One that knows YAML takes it by a line at the top of the file:
+    # yaml-language-server: $schema=policies.schema.json
+    """
+    typer.echo(schema_of(CaseFile) if cases else policy_schema(), nl=False)
 
 
 def _submission(path: str) -> ActionSubmission:

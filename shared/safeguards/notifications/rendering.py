@@ -60,7 +60,7 @@ _OUR_LABELS = frozenset(
     {"agent", "action", "answer by", "decided by", "in the stead of", "severity"}
     | {"approvals", "approved by", "changed by", "handed over by", "their note"}
     | {"review and answer", "open in the console", "look at it", "see all of them", "careful"}
-    | {"policy", "policies", "why you are asked", "details"}
+    | {"why you are asked", "details"}
 )
 
 

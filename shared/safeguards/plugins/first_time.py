@@ -27,6 +27,8 @@ class FirstTimeConfig(Config):
 
     Attributes:
         fields: the names of the arguments with recipients, in any spelling.
+        addresses: whether an argument that is an email address and nothing else names a recipient
+            too, whatever it is called, but for those with one's own, such as `from`.
         known: who needs no question, with `*` and `?`, such as `*@example.com`. Neither stands for
             an `@`, a comma or a semicolon.
         per: whether each `agent` gets to know a recipient by itself, or `all` together.
@@ -35,6 +37,7 @@ class FirstTimeConfig(Config):
     """
 
     fields: tuple[str, ...] = Field(default=RECIPIENTS, min_length=1)
+    addresses: bool = False
     known: tuple[str, ...] = ()
     per: Literal["agent", "all"] = "agent"
     over: Span = YEAR
@@ -46,13 +49,13 @@ class FirstTimeSafeguard(WindowSafeguard):
     name: ClassVar[str] = "first_time"
 
     def configure(self, config: dict[str, Any]) -> None:
-        """Take `fields`, `known`, `per` and `over`. See `FirstTimeConfig`.
+        """Take `fields`, `addresses`, `known`, `per` and `over`. See `FirstTimeConfig`.
 
         Raises:
             ConfigurationError: naming the key that is unknown or wrong.
         """
         parsed = read_config(FirstTimeConfig, config, type(self).__name__)
-        self._reader = RecipientReader(parsed.fields)
+        self._reader = RecipientReader(parsed.fields, addresses=parsed.addresses)
         self._known = KnownPayees(parsed.known)
         self._per = parsed.per
         self._over = parsed.over

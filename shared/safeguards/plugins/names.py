@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 _SEPARATORS = re.compile(r"[\W_]+")
-"""Whatever is no letter or digit: tools are called `github/delete-repo` and `stripe.pay` as well."""
+"""Whatever is no letter or digit: tools are called `github/delete-repo` and `stripe.pay` too."""
 
 _UNSEEN = frozenset({"Cf", "Cc", "Mn", "Me"})
 """Characters that are not seen, and marks that are put on a letter as a disguise."""

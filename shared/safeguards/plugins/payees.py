@@ -9,17 +9,23 @@ from collections.abc import Iterable
 from typing import Any
 
 from safeguards.plugins.fields import RECIPIENTS, Place, compact_name
+from safeguards.plugins.texts import folded
 
 MAX_PAYEES = 100
 """How many recipients of one action are judged."""
 
 _MAILBOX = re.compile(r"[^<>@]*<([^\s<>@]+@[^\s<>@]+)>|([^\s<>@\"]+@[^\s<>@\"]+)")
+_NAMED = re.compile(r"(?<!\S)[^<>@]*<[^\s<>@]+@[^\s<>@]+>")
+_BARE = re.compile(r"[^\s<>@\"]+@[^\s<>@\"]+")
 _ACCOUNT_NUMBER = re.compile(r"[a-z]{2}[0-9]{2}[a-z0-9]{8,30}|[0-9]{6,34}")
 _IDENTIFYING = frozenset(
     compact_name(name)
     for name in (*RECIPIENTS, "id", "name", "account", "account_number", "address")
 )
 """What an object that stands for somebody calls that by which they are found."""
+
+_LONGEST_PIECE = 1000
+"""What is longer than this without a comma is no list of addresses."""
 
 _LONGEST_MATCHED = 320
 """The longest address (RFC 3696 errata 1690); nothing longer is matched by a pattern."""
@@ -48,6 +54,16 @@ def named_in(place: Place) -> list[tuple[str, ...]]:
         elif value is not None:
             named += [(part,) for part in _parts(_written(value))]
     return named
+
+
+def is_address(text: str) -> bool:
+    """Tell whether a text is an email address, or several, and nothing else."""
+    plain = folded(text)
+    pieces = (" ".join(piece.split()) for piece in re.split(r"[,;\n]", plain))
+    return "@" in plain and all(
+        len(piece) <= _LONGEST_PIECE and all(map(_BARE.fullmatch, _NAMED.sub(" ", piece).split()))
+        for piece in pieces
+    )
 
 
 def _written(value: Any) -> str:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from safeguards.plugins.arguments import TooMuchError
-from safeguards.plugins.fields import Fields
-from safeguards.plugins.payees import MAX_PAYEES, UnreadableError, named_in
+from safeguards.plugins.action_words import name_words
+from safeguards.plugins.arguments import TooMuchError, walk
+from safeguards.plugins.fields import Fields, Place
+from safeguards.plugins.payees import MAX_PAYEES, UnreadableError, is_address, named_in
 from safeguards.plugins.payments import shown_pointer
+
+_OWN = frozenset({"from", "sender", "organizer", "organiser", "calendar", "google"})
+"""Words in the name of an argument with an address that is one's own. A calendar is called by one;
+`user_google_email` says whose account is used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +36,20 @@ class RecipientReader:
 
     Args:
         names: the names of the arguments that they stand in, in any spelling.
+        addresses: whether whoever's email address is all that an argument says is one of them too,
+            whatever its name is.
     """
 
-    def __init__(self, names: Iterable[str]) -> None:
+    def __init__(self, names: Iterable[str], *, addresses: bool = False) -> None:
         self._fields = Fields(recipient=names)
+        self._addresses = addresses
 
     def read(self, context: dict[str, Any]) -> Recipients:
         """Return everybody who gets something, with what cannot be read of them."""
         try:
             places = self._fields.find(context)["recipient"]
+            if self._addresses:
+                places += _addresses(context)
         except TooMuchError:
             story = "The arguments are too many, or too deep."
             return Recipients((), (("Arguments cannot be searched", story),))
@@ -61,3 +71,11 @@ class RecipientReader:
         return Recipients(
             tuple((pointer, name) for name, pointer in named.items()), tuple(problems)
         )
+
+
+def _addresses(context: dict[str, Any]) -> Iterator[Place]:
+    for pointer, _, value in walk(context):
+        if isinstance(value, str) and is_address(value):
+            names = (step for step in pointer.split("/") if not step.isdigit())
+            if all(_OWN.isdisjoint(name_words(name)) for name in names):
+                yield Place(pointer, value)

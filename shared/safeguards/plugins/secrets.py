@@ -46,6 +46,12 @@ _IN_PROSE = {
         r"\s{0,3}[\"']?(?![*{<\[$])(?=[^\s\"']{0,60}(?:[0-9]|[!$%&#?@^_+][^\s\"']))[^\s\"']{6,}",
         re.IGNORECASE,
     ),
+    "a key": re.compile(
+        r"\b(?:secret|api|access|private|license|encryption)[ _-]key\b[\"']?"
+        r"(?:\s{0,3}[:=]{1,2}|\s{1,3}is\s?:?)\s{0,3}[\"']?(?![*{<\[$])(?=[^\s\"']{0,60}[0-9])"
+        r"[^\s\"']{5,}",
+        re.IGNORECASE,
+    ),
     "a one-time code": re.compile(
         r"\b(?:security|verification|confirmation|one-time|login|authentication|2fa|otp)\s"
         r"(?:code|passcode|password|pin)\b(?:\s?[:=]|\s(?:is|was)\s?:?)?\s{0,3}[0-9][0-9 -]{3,9}",
@@ -56,7 +62,7 @@ _IN_PROSE = {
         re.IGNORECASE,
     ),
 }
-_WORDS = ("passw", "passp", "pwd", "code", "pin", "://")
+_WORDS = ("passw", "passp", "pwd", "key", "code", "pin", "://")
 _PLACEHOLDER = re.compile(r"[*x•.]*|<[^>]*>|\$?\{[^}]*\}+|\$\w+|\[[^\]]*\]|(?:env|vault)[:/].*")
 
 

@@ -1,4 +1,4 @@
-"""`safeguards-admin`: API keys, who signs in, messages set aside, and whom none has reached."""
+"""`safeguards-admin`: halts, API keys, who signs in, messages set aside, whom none has reached."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from redis.exceptions import RedisError
 from safeguards.errors import SafeguardsError
 from safeguards_runtime.admin.console import settings
 from safeguards_runtime.admin.deliveries import approvals, channels, deliveries
+from safeguards_runtime.admin.halts import halts
 from safeguards_runtime.admin.keys import keys
 from safeguards_runtime.admin.messages import messages
 from safeguards_runtime.admin.reviewers import reviewers
 from safeguards_runtime.telemetry import configure_logging
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
+app.add_typer(halts, name="halts")
 app.add_typer(keys, name="keys")
 app.add_typer(messages, name="messages")
 app.add_typer(deliveries, name="deliveries")

@@ -150,7 +150,7 @@ def submit(
     ).posted(now, Service.EVALUATOR, EVALUATE)
     detail = {"action_type": action.action_type, "digest": action.digest}
     actor = f"agent:{action.agent_id}"
-    names = {"agents": action.agent_id}
+    names = {"agents": action.agent_id, "action_types": action.action_type}
     return Change(None, action, "submitted", actor, now, detail, claims=claims or {}, names=names)
 
 

@@ -224,6 +224,7 @@ class Approval(Record):
             status=self.status,
             reasons=self.reasons,
             editable=self.editable_fields(),
+            answer_by=self.terms.answer_by,
             quorum=self.terms.quorum,
             needed=self.needed,
             votes=tuple(vote.reviewer_id for vote in self.votes),

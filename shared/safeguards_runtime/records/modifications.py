@@ -9,7 +9,7 @@ from typing import Any
 
 from safeguards.canonical import canonical_json
 from safeguards_runtime.records.record import Refusal
-from safeguards_runtime.records.terms import FieldLimit
+from safeguards_runtime.records.terms import FieldLimit, limit_of
 
 _DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
@@ -29,7 +29,7 @@ def checked(
         modifications: the fields that a reviewer changes, from what they are shown.
         standing: what reviewers have changed before, and is shown. A field that is set back to
             what the agent asks for is changed no more.
-        limits: what a field may be changed to, by its name.
+        limits: what a field may be changed to, by its name, or `*` for all others.
 
     Raises:
         Refusal: `not_editable`, `wrong_type`, `outside_limits`, `nothing_changed`.
@@ -43,7 +43,7 @@ def checked(
         kind = field_type(context[name])
         if not fits(kind, value):
             raise Refusal("wrong_type", f"{name!r} must be of type {kind}", field=name, type=kind)
-        broken = limits[name].broken_by(value, context[name]) if limits and name in limits else None
+        broken = limit_of(limits or {}, name).broken_by(value, context[name])
         if broken is not None:
             raise Refusal("outside_limits", f"{name!r} must be {broken}", field=name)
     before = standing or {}

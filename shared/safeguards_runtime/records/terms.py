@@ -33,7 +33,7 @@ _DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 class FieldLimit(BaseModel):
     """What a reviewer may change a field to."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     at_most: str | None = None
     """The largest number, as a decimal string; `asked`: what the agent asked for."""
@@ -94,6 +94,11 @@ class FieldLimit(BaseModel):
         return f"at most {self.max_length:,} characters"
 
 
+def limit_of(limits: Mapping[str, FieldLimit], field: str) -> FieldLimit:
+    """Return what limits a field: its own limit, or else that of all, `*`."""
+    return limits.get(field) or limits.get("*") or FieldLimit()
+
+
 def _bound(bound: str, asked: Any) -> str:
     """Return a bound in words, its thousands apart."""
     number = _decimal(asked if bound == ASKED else bound)
@@ -140,8 +145,8 @@ class Terms(BaseModel):
     on_timeout: str
     editable: tuple[str, ...]
     limits: dict[str, FieldLimit] = {}
-    """What an editable field may be changed to, by its name; to anything of its type unless given.
-    """
+    """What an editable field may be changed to, by its name, or `*` for all others; to anything of
+    its type unless given."""
 
     remind_after_seconds: tuple[int, ...] = ()
     """When those who were asked are asked again, in seconds since the approval was opened."""

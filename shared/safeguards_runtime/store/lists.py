@@ -56,6 +56,21 @@ class Lists:
         )
         return [record_id.decode() for record_id in ids]
 
+    async def listed_onward(
+        self, index: str, *, after: str = "", until: str = "", limit: int = 500
+    ) -> list[str]:
+        """Return ids of a list, oldest first, from behind the id `after` to before `until`; from
+        the beginning, to the end unless given."""
+        ids = await self.redis.zrange(
+            encoding.index_key(index),
+            f"({after}" if after else "-",
+            f"({until}" if until else "+",
+            bylex=True,
+            offset=0,
+            num=limit,
+        )
+        return [record_id.decode() for record_id in ids]
+
     async def listed_whole(self, indexes: Sequence[str]) -> list[list[str]]:
         """Return all ids of each of several short lists, oldest first, in one round trip."""
         async with self.redis.pipeline(transaction=False) as pipe:

@@ -8,13 +8,14 @@ from services.gateway.console.operations import (
     audit,
     channels,
     deliveries,
+    halts,
     insights,
     policies,
     queues,
 )
 
 router = APIRouter(prefix="/console", include_in_schema=False)
-for part in (agents, api_keys, audit, channels, deliveries, insights, policies, queues):
+for part in (agents, api_keys, audit, channels, deliveries, halts, insights, policies, queues):
     router.include_router(part.router)
 
 __all__ = ["router"]

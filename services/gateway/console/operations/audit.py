@@ -35,7 +35,7 @@ KINDS = {
     "act": "Actions",
     "dlv": "Deliveries",
     "grt": "Grants",
-    "agt": "Agents",
+    "hlt": "Halts",
     "acc": "Accounts",
     "key": "API keys",
     "ept": "Channels",

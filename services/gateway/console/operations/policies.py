@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from safeguards.contracts import Verdict
 from safeguards.types import AlertSeverity
@@ -17,6 +18,9 @@ from services.gateway.parts import Gateway
 from services.gateway.wording import duration
 
 router = APIRouter()
+
+MAX_SHOWN = 100
+"""How many policies are shown at once, and how many names of those that use the same terms."""
 
 VERDICTS = {
     Verdict.ALLOW: "Go ahead",
@@ -48,6 +52,11 @@ class TermsShown:
     """Each step: after how long, who is asked as well, by which channels."""
 
     used_by: tuple[str, ...]
+    editable: tuple[tuple[str, str], ...]
+    """Each field that may be changed, `*` for all, and its limit in words."""
+
+    answered: str
+    """By which ways, in words."""
 
     @property
     def time(self) -> str:
@@ -56,10 +65,17 @@ class TermsShown:
 
 
 @router.get("/policies")
-async def show(request: Request, gateway: Gateway, session: Operator) -> Response:
-    """Show the policies in force and the terms on which people are asked."""
+async def show(
+    request: Request,
+    gateway: Gateway,
+    session: Operator,
+    action_type: Annotated[str, Query(max_length=200)] = "",
+) -> Response:
+    """Show the policies in force, or those for a type of actions, and the terms on which people are
+    asked."""
     rules = gateway.rules.current
     book, policies, directory = rules.book, rules.policies, rules.directory
+    found = book.index.of_type(action_type) if action_type else book.policies
     terms = [
         _terms(
             name,
@@ -72,9 +88,14 @@ async def show(request: Request, gateway: Gateway, session: Operator) -> Respons
     ]
     shown = {
         "file": policies,
-        "policies": book.policies,
+        "action_type": action_type,
+        "found": len(found),
+        "policies": found[:MAX_SHOWN],
+        "in_force": len(book.policies),
         "uses": book.uses,
+        "version": book.version,
         "terms": terms,
+        "max_shown": MAX_SHOWN,
         "severities": list(AlertSeverity),
         "verdicts": VERDICTS,
         "refused": gateway.rules.error,
@@ -86,6 +107,8 @@ async def show(request: Request, gateway: Gateway, session: Operator) -> Respons
 def _terms(
     name: str, config: TermsConfig, directory: Directory, now: datetime, used_by: tuple[str, ...]
 ) -> TermsShown:
+    terms = config.terms()
+    limits = {field: limit.words() for field, limit in terms.limits.items()}
     return TermsShown(
         name=name,
         config=config,
@@ -96,6 +119,8 @@ def _terms(
             for step in config.escalation
         ),
         used_by=used_by,
+        editable=tuple((field, limits.get(field, "")) for field in terms.editable),
+        answered=terms.how_answered(),
     )
 
 
