@@ -158,7 +158,7 @@ def _stream(seed: int, number: int) -> list[RecordedAction]:
                 str(drawn.randint(1, 80)),
                 minutes,
                 agent_id=drawn.choice(["trader", "buyer"]),
-                action_type=drawn.choice(["pay", "tip"]),
+                action_type=drawn.choice(["pay", "tip", "look"]),
                 outcome=outcome,
             )
         )
@@ -180,9 +180,10 @@ ON_TRIAL = {"name": "trial", "mode": "shadow", "priority": 1, "verdict": "deny"}
         book(SPEND, ON_TRIAL),
         book(SPEND, default_verdict="deny"),
         book({**SPEND, "approval": "pair"}),
+        book(SPEND, approvals={"default": {"groups": ["reviewers"], "quorum": 2}}),
         book(TIPS),
     ],
-    ids=["same", "limit", "asks", "trial", "all on trial", "default", "terms", "fewer"],
+    ids=["same", "limit", "asks", "trial", "all", "default", "pair", "terms", "fewer"],
 )
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_what_is_judged_once_for_both_comes_out_as_if_each_were_alone(

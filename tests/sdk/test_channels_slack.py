@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -245,6 +246,24 @@ async def test_buttons_only_where_they_can_be_answered(slack: SlackApi) -> None:
         reference = await channel.deliver(message(link=None, answerable=ANSWERABLE))
         assert slack.message(str(reference)).buttons == []
     assert "approve" not in json.dumps(slack_payload(message(answerable=ANSWERABLE)))
+
+
+async def test_what_is_decided_elsewhere_is_only_shown(slack: SlackApi) -> None:
+    """By itself and in a digest: Evidence, and the link to where it is decided."""
+    elsewhere = replace(ANSWERABLE, is_decided_here=False)
+    one = message(answerable=elsewhere, link=Link("Open in the console", "https://x.example/1"))
+    long = replace(one, facts=tuple((f"fact {number}", "x" * 900) for number in range(30)))
+    digest = message(link=None, entries=(one, replace(one, answerable=ANSWERABLE)))
+    async with bot(slack) as channel:
+        for said, buttons in (
+            (one, ["evidence", "open_link"]),
+            (long, ["evidence", "open_link"]),
+            (digest, ["evidence", "review"]),
+        ):
+            posted = slack.message(str(await channel.deliver(said)))
+            assert posted.buttons == buttons
+        posted = slack.message(str(await channel.deliver(long)))
+        assert "Evidence shows all of it." in posted.words
 
 
 async def test_an_update_takes_the_buttons_away(slack: SlackApi) -> None:

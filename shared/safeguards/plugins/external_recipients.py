@@ -14,6 +14,19 @@ from safeguards.plugins.names import plain_name
 from safeguards.plugins.texts import Text, about, at, places, texts, unsearchable
 from safeguards.types import Agent, AlertSeverity, SafetyAlert
 
+_HOSTS = (
+    "url",
+    "urls",
+    "uri",
+    "link",
+    "host",
+    "domain",
+    "endpoint",
+    "webhook",
+    "callback",
+    "site",
+    "website",
+)
 DEFAULT_RECIPIENT_FIELDS = (
     "to",
     "cc",
@@ -44,36 +57,12 @@ DEFAULT_RECIPIENT_FIELDS = (
     "shared",
     "destination",
     "target",
-    "url",
-    "urls",
-    "uri",
-    "link",
-    "host",
-    "domain",
-    "endpoint",
-    "webhook",
-    "callback",
-    "site",
-    "website",
+    *_HOSTS,
 )
 """The words of which a recipient's argument usually has one in its name."""
 
 _SENDERS = frozenset({"from", "sender"})
-_HOST_FIELDS = frozenset(
-    [
-        "url",
-        "urls",
-        "uri",
-        "link",
-        "host",
-        "domain",
-        "endpoint",
-        "webhook",
-        "callback",
-        "site",
-        "website",
-    ]
-)
+_HOST_FIELDS = frozenset(_HOSTS)
 _DOMAINS_NAMED = 3
 
 
