@@ -10,6 +10,7 @@ import hashlib
 import threading
 import time
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -79,7 +80,7 @@ class _State(Generic[T]):
     error: str | None
 
 
-class _Guarded(Generic[T]):
+class _Guarded(ABC, Generic[T]):
     """What was good last, and why what came after is not.
 
     Attributes:
@@ -106,9 +107,9 @@ class _Guarded(Generic[T]):
         """Which version of each file is in force."""
         return self._state.versions
 
+    @abstractmethod
     def _found(self) -> tuple[Version, ...]:
         """Return which versions have just been read."""
-        raise NotImplementedError
 
     def _take(self, make: Callable[[], T]) -> None:
         try:
