@@ -116,6 +116,16 @@ async def test_records_of_a_list_are_counted_by_when_they_were_made(store: Store
     assert await store.counted_between(index, since - timedelta(hours=1), since) == 0
 
 
+async def test_a_list_is_read_onward_in_pages(store: Store) -> None:
+    """From behind one id to before another."""
+    ids = sorted([(await opened(store)).id for _ in range(5)])
+    index = rules.index("trader", None)
+    assert await store.listed_onward(index, limit=3) == ids[:3]
+    assert await store.listed_onward(index, after=ids[2], limit=3) == ids[3:]
+    assert await store.listed_onward(index, after=ids[0], until=ids[3]) == ids[1:3]
+    assert await store.listed_onward(index, after=ids[4]) == []
+
+
 def test_the_earliest_id_of_a_moment_sorts_between_those_before_and_after() -> None:
     made = new_id("apr")
     moment = made_at(made)

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import random
+import signal
 import stat
 import subprocess
 from collections.abc import AsyncIterator
@@ -23,6 +24,7 @@ from safeguards_runtime.policy_book import load_policies
 from safeguards_runtime.store import Store
 from services.safeguard_evaluator.command import app
 from services.safeguard_evaluator.trying_out import Desk
+from tests.deploy.running import eventually, is_alive
 from tests.safeguard_evaluator.recording import Lived, record
 from tests.safeguard_evaluator.test_command import SCRIPT, printed, script
 
@@ -207,6 +209,30 @@ def test_the_bar_is_for_terminals(tmp_path: Path, old: Path) -> None:
     assert "judging" in shown
     assert "100%" in shown
     assert json.loads(done.stdout)["actions"] == 50
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="it looks at /proc")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_the_second_process_ends_with_the_command(
+    how: signal.Signals, tmp_path: Path, old: Path
+) -> None:
+    """Interrupted from a terminal, or killed."""
+    actions = exported(tmp_path, *(line(n) for n in range(20_000)))
+    process = subprocess.Popen(
+        [SCRIPT, "policy", "replay", "--against", old, "--from", actions],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    eventually(lambda: len(children.read_text().split()) == 2, "the second process has started")
+    started = [int(pid) for pid in children.read_text().split()]
+    if how is signal.SIGINT:
+        os.killpg(process.pid, how)
+    else:
+        process.kill()
+    assert process.wait(30) != 0
+    eventually(lambda: not any(map(is_alive, started)), "no process is left")
 
 
 # With a store.

@@ -93,6 +93,7 @@ async def _rerun(lines: Lines, in_force: Source, changed: Source | None, tally: 
         async for judged in rerun(lines, in_force, changed, ahead=ahead):
             tally.add(judged)
             advance(1)
+            await asyncio.sleep(0)  # so that Ctrl-C is heard
 
 
 def _print(report: Report, *, as_json: bool) -> None:
