@@ -23,6 +23,7 @@ from cel_expr_python import cel
 from safeguards.errors import ConfigurationError
 from safeguards.plugins import spellings
 from safeguards.text import visible
+from safeguards_runtime.condition_calls import callable_by_cel, release
 from safeguards_runtime.condition_source import (
     PREPARED_MATCHES,
     ConditionSource,
@@ -183,9 +184,11 @@ def _evaluate(
     expression: cel.Expression, agent_id: str, action_type: str, context: dict[str, Any]
 ) -> tuple[cel.Type, Any]:
     """Return the kind of the result; and the result, if it is a boolean or an error."""
-    result = expression.eval(
-        data={"agent_id": agent_id, "action_type": action_type, "context": context}
-    )
+    data = {"agent_id": agent_id, "action_type": action_type, "context": context}
+    try:
+        result = expression.eval(data=data)
+    finally:
+        release()
     kind = result.type()
     # Errors are values too. Others are not asked for: the library miscounts references to None.
     return kind, result.value() if kind in (_BOOLEAN, _ERROR) else None
@@ -203,7 +206,8 @@ def _functions(*, run: bool) -> list[cel.FunctionDecl]:
     ) -> cel.Overload:
         identifier = "_".join([name, *(parameter.name() for parameter in parameters)])
         if run:
-            return cel.Overload(identifier, result, parameters, impl=code)
+            call = callable_by_cel(code, len(parameters))
+            return cel.Overload(identifier, result, parameters, impl=call)
         return cel.Overload(identifier, result, parameters)
 
     amount, text = cel.Type.BYTES, cel.Type.STRING
@@ -239,7 +243,8 @@ def _environment() -> cel.Env:
     """Return what all conditions are run in: any argument may be there, of any type."""
     text = cel.Type.STRING
     # CEL's own would compile the pattern at each evaluation.
-    matches = cel.Overload(PREPARED_MATCHES, cel.Type.BOOL, [text, text], True, _matches)
+    call = callable_by_cel(_matches, 2)
+    matches = cel.Overload(PREPARED_MATCHES, cel.Type.BOOL, [text, text], True, call)
     return cel.NewEnv(
         config=cel.NewEnvConfigFromYaml(_CONFIGURATION),
         variables={"agent_id": text, "action_type": text, "context": _ANY_ARGUMENTS},

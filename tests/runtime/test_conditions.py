@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import sys
 import threading
 import time
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import re2
 
+from safeguards_runtime.condition_calls import callable_by_cel, release
 from safeguards_runtime.condition_source import ConditionSource
 from safeguards_runtime.conditions import ArgumentType, Condition, ConditionError
 from tests.runtime.conditions import failure, holds, refusal
@@ -353,3 +358,68 @@ def test_threads_judge_while_others_load() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'context.note.matches("b{3}")',
+        'context.note.matches("a+") && context.note.matches("^a")',
+        '[1, 2, 3, 4].exists(i, context.note.matches("b"))',
+        'context.exists(name, name.matches("x") || plain(name) == "x")',
+        "plain(context.note) == plain(action_type)",
+        "domain(context.note) == 'example.com'",
+        'money(context.amount) > money("1.00")',
+        'plus(money(context.amount), money("1.00")) > money(context.other)',
+        "money(context.note) > money(context.amount)",
+        "money(context.many) > money(context.amount)",
+    ],
+)
+def test_nothing_that_an_agent_wrote_is_kept(source: str) -> None:
+    """The library does not release what it passes to our functions. Nor is released what fails."""
+    condition = Condition(source, {})
+    rounds = 400
+
+    def judge() -> None:
+        for number in range(rounds):
+            note = f"{number}" + "a" * 10_000
+            context = {"note": note, "amount": 1_000 + number, "other": f"{number}.50", "many": 0.1}
+            with contextlib.suppress(ConditionError):
+                condition.holds("trader", "send_money", context)
+
+    tracemalloc.start()
+    try:
+        for _ in range(3):
+            judge()
+        gc.collect()
+        before, _ = tracemalloc.get_traced_memory()
+        judge()
+        gc.collect()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 30 * rounds
+
+
+def test_arguments_are_not_released_twice() -> None:
+    """A version of the library that releases them itself does no harm."""
+    call = callable_by_cel(lambda *notes: [*notes], 2)
+    note, shared = object(), object()
+    before = sys.getrefcount(note), sys.getrefcount(shared)
+    for _ in range(3):
+        assert call(note, shared) == [note, shared]
+        release()
+        release()
+    assert callable_by_cel(lambda given: shared, 1)(note) is shared
+    release()
+    assert (sys.getrefcount(note), sys.getrefcount(shared)) == before
+
+
+def test_many_threads_release_what_each_was_given() -> None:
+    condition = Condition('context.note.matches("b") || context.note.matches("a")', {})
+
+    def judge() -> bool:
+        return all(condition.holds("trader", "pay", {"note": "a" * n}) for n in range(1, 500))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(lambda _: judge(), range(32)))
