@@ -382,7 +382,7 @@ def test_nothing_that_an_agent_wrote_is_kept(source: str) -> None:
 
     def judge() -> None:
         for number in range(rounds):
-            note = f"{number}" + "a" * 10_000
+            note = f"{number}" + "a" * 1_000
             context = {"note": note, "amount": 1_000 + number, "other": f"{number}.50", "many": 0.1}
             with contextlib.suppress(ConditionError):
                 condition.holds("trader", "send_money", context)
