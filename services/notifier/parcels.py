@@ -42,6 +42,11 @@ class Parcel:
         """Whether it stands for several."""
         return len(self.members) > 1
 
+    @property
+    def gathers(self) -> bool:
+        """Whether what else waits for its recipient goes along."""
+        return self.is_digest or self.leader.gathers
+
 
 @dataclass
 class Sorted:
@@ -141,7 +146,8 @@ def _lane_allowance(one: Delivery) -> str:
 
 def by_agent(sorted_: Sorted, taken: Taken, now: datetime) -> list[Parcel]:
     """Return what is ready as messages: one for each delivery, except that what goes over an
-    agent's allowance makes one digest, or waits if there is nothing left of it."""
+    agent's allowance makes one digest, or waits if there is nothing left of it. What has waited
+    makes one as well."""
     lanes: defaultdict[str, list[tuple[Delivery, Source]]] = defaultdict(list)
     units = []
     for member in sorted_.ready:
@@ -150,7 +156,10 @@ def by_agent(sorted_: Sorted, taken: Taken, now: datetime) -> list[Parcel]:
         else:
             units.append(Parcel((member,)))
     for name, members in lanes.items():
-        units += _within(name, [Parcel((m,)) for m in members], taken, sorted_.changes, now)
+        waited = tuple(member for member in members if member[0].gathers)
+        parcels = [Parcel(waited)] if waited else []
+        parcels += [Parcel((member,)) for member in members if not member[0].gathers]
+        units += _within(name, parcels, taken, sorted_.changes, now)
     return units
 
 
@@ -181,7 +190,8 @@ def _within(
     # On the second, so that what waits for one window is due at one moment, and is gathered.
     until = (now + timedelta(seconds=seconds, microseconds=999_999)).replace(microsecond=0)
     for one, _ in members:
-        change = delivery.postpone(one, until, now, "messages come thick: gathered into one")
+        why = "messages come thick: gathered into one"
+        change = delivery.postpone(one, until, now, why, gathers=True)
         changes += [change] if change else []
     return []
 

@@ -163,7 +163,7 @@ class Sender:
             parcels.probing(sorted_, taken, now)
         going = await self._paced(sorted_, now)
         await self._store.commit([[change] for change in sorted_.changes])
-        return [await self._gathered(p, now) if p.is_digest else p for p in going], endpoints
+        return [await self._gathered(p, now) if p.gathers else p for p in going], endpoints
 
     async def _around(
         self, due: Sequence[Delivery]
@@ -190,7 +190,7 @@ class Sender:
         return await self._store.take(wanted, limit, self._pace.window_seconds)
 
     async def _gathered(self, parcel: Parcel, now: datetime) -> Parcel:
-        """Return the digest with what else waits in its lane."""
+        """Return a message with what else waits in its lane."""
         ids = await self._store.listed(lane_index(parcel.leader.lane), limit=MAX_PARCEL)
         own = {one.id for one, _ in parcel.members}
         _, loaded = await self._store.load([i for i in ids if i not in own])

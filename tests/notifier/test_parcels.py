@@ -294,6 +294,20 @@ def test_whatever_comes_nothing_is_lost_and_nobody_is_flooded(
     assert arrived | {d.id for d in waiting} == came
 
 
+def test_what_has_waited_is_one_message_however_many_are_left() -> None:
+    """Not one by one as far as the next window goes: whoever was told of too much at once is told
+    of the rest at once."""
+    allowances = Allowances(60)
+    going, _ = _paced([_mail() for _ in range(3)], allowances)
+    assert len(going) == 3
+    going, sorted_ = _paced([_mail(), _mail()], allowances, seconds=1)
+    assert going == []
+    fresh, waited = _mail(), _after(sorted_)
+    together, alone = _paced([fresh, *waited], allowances, seconds=61)[0]
+    assert ([one for one, _ in together.members], together.gathers) == (waited, True)
+    assert ([one for one, _ in alone.members], alone.gathers) == ([fresh], False)
+
+
 @pytest.mark.parametrize("reads", ["people", "programs"])
 def test_what_waits_goes_along_with_a_digest_unless_it_failed(reads: str) -> None:
     """A message that failed before is tried again at its own time."""

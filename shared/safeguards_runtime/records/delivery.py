@@ -131,6 +131,9 @@ class Delivery(Record):
     postponed: int = 0
     """How often it had to wait for something other than a failure of its own."""
 
+    gathers: bool = False
+    """Whether it has waited because messages came thick, and goes along with others that did."""
+
     parcel_id: str | None = None
     """The delivery whose message stood for this one as well, if there were several."""
 
@@ -225,7 +228,13 @@ def is_due(delivery: Delivery, now: datetime) -> bool:
 
 
 def postpone(
-    delivery: Delivery, until: datetime, now: datetime, reason: str, *, falls_back: bool = False
+    delivery: Delivery,
+    until: datetime,
+    now: datetime,
+    reason: str,
+    *,
+    falls_back: bool = False,
+    gathers: bool = False,
 ) -> Change | None:
     """Let a delivery wait for something other than a failure of its own.
 
@@ -233,6 +242,7 @@ def postpone(
         until: when it may be tried.
         reason: what it waits for, in words an operator understands.
         falls_back: whether the next channel of its chain is tried meanwhile.
+        gathers: whether it is then to go along with what else waits for its recipient.
     """
     if delivery.status.is_final:
         return None
@@ -240,6 +250,7 @@ def postpone(
         "status": DeliveryStatus.PENDING,
         "next_attempt_at": until,
         "postponed": delivery.postponed + 1,
+        "gathers": gathers or delivery.gathers,
     }
     after = delivery.model_copy(update=update)
     if falls_back:
