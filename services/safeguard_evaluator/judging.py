@@ -18,7 +18,7 @@ from safeguards_runtime.records.window import Ledger, Reservation, Window, reser
 from safeguards_runtime.remote_agent import RemoteAgent
 from safeguards_runtime.store import Store, StoreBusyError
 from safeguards_runtime.topology import Service
-from services.safeguard_evaluator.verdicts import Inspection, judge
+from services.safeguard_evaluator.verdicts import Inspection, as_checked, judge
 
 log = structlog.get_logger(__name__)
 
@@ -196,7 +196,7 @@ def _final(
         return ()
     if not outcome.modifications:
         return held
-    context = {**asked, **outcome.modifications, "action_type": ended.action_type}
+    context = as_checked(ended.action_type, {**asked, **outcome.modifications})
     return recounted(held, ended.agent_id, context, safeguards)
 
 

@@ -8,7 +8,7 @@ moment: it may be repeated when they have moved on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ import structlog
 from safeguards.contracts import AlertView, Verdict
 from safeguards.errors import SafeguardsError
 from safeguards.plugins import Measure, Safeguard, WindowSafeguard
+from safeguards.plugins.texts import ACTION_TYPE
 from safeguards.types import AlertSeverity, SafetyAlert
 from safeguards_runtime.conditions import ConditionError
 from safeguards_runtime.policies import Policy
@@ -128,6 +129,15 @@ def plugins_of(found: Iterable[Candidate], book: PolicyBook) -> frozenset[str]:
     return frozenset(n for one in found for n in one.policy.safeguards if n in book.plugins)
 
 
+def as_checked(action_type: str, context: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of an action as safeguards are given them: with its type. An argument of
+    that name, which is something else, is looked at under another one."""
+    given = dict(context)
+    if given.get(ACTION_TYPE, action_type) != action_type:
+        given[f"context.{ACTION_TYPE}"] = given[ACTION_TYPE]
+    return {**given, ACTION_TYPE: action_type}
+
+
 async def inspect(
     asked: Judged,
     book: PolicyBook,
@@ -144,7 +154,7 @@ async def inspect(
     """
     policies = candidates(asked, book) if found is None else found
     names = dict.fromkeys(name for one in policies for name in one.policy.safeguards)
-    context = {**asked.context, "action_type": asked.action_type}
+    context = as_checked(asked.action_type, asked.context)
     plugins = [name for name in names if name in book.plugins]
     answers = await asyncio.gather(
         *(_ask(ask_plugin, name, book.plugins[name], asked, context) for name in plugins)
@@ -277,7 +287,7 @@ def _deciding(
 def _with_windows(inspection: Inspection, ledger: Ledger) -> dict[str, Found]:
     """Return what the safeguards found, with what they find by what came before."""
     asked = inspection.asked
-    context = {**asked.context, "action_type": asked.action_type}
+    context = as_checked(asked.action_type, asked.context)
     found = {}
     for name, one in inspection.found.items():
         safeguard = inspection.book.safeguards.get(name)

@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from safeguards.errors import ConfigurationError
+from safeguards.text import visible
 from safeguards_runtime.configuration_problems import Problem, problems_of
 
 M = TypeVar("M", bound=BaseModel)
@@ -179,7 +180,7 @@ def _refuse_repeated_keys(node: yaml.MappingNode) -> None:
 
 def _place(root: yaml.Node | None, location: tuple[int | str, ...]) -> str:
     """Return a place as `reviewers.1.email (line 12)`: the line of the last part that is there."""
-    name = ".".join(map(str, location)) or "the top"
+    name = visible(".".join(map(str, location)), single_line=True, limit=200) or "the top"
     line = None
     node = root
     for part in location:

@@ -77,7 +77,8 @@ def _words(errors: list[ErrorDetails], place: Location, model: type[BaseModel]) 
         allowed = re.findall(r"'([^']*)'", expected)
         if not allowed:
             return f"must be {context['expected']}"
-        near = difflib.get_close_matches(str(errors[0]["input"]), allowed, n=1)
+        given = errors[0]["input"]
+        near = difflib.get_close_matches(given if isinstance(given, str) else "", allowed, n=1)
         meant = f": did you mean {near[0]!r}?" if near else ""
         return f"must be one of {', '.join(allowed)}{meant}"
     if all(one["type"] in _KINDS for one in errors):

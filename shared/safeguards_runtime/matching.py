@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from safeguards.canonical import canonical_json
+from safeguards.plugins.texts import folded
 from safeguards_runtime.policies import Match, Policy
 from safeguards_runtime.type_index import TypeIndex
 
@@ -35,7 +36,7 @@ class PolicyIndex:
     ) -> Iterator[Policy]:
         """Yield the policies for an action, in their order; their conditions are not asked."""
         for policy in self._of_agent(agent_id, action_type):
-            if not unfit_arguments(policy.match, context):
+            if not unfit_arguments(policy, context):
                 yield policy
 
 
@@ -44,38 +45,52 @@ def agent_fits(match: Match, agent_id: str) -> bool:
     return any(fnmatchcase(agent_id, glob) for glob in match.agent_ids)
 
 
-def unfit_arguments(match: Match, context: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the arguments, as the policy names them, for whose values it is not."""
+def unfit_arguments(policy: Policy, context: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the arguments, as the policy names them, for whose values it is not.
+
+    Of several values any is enough for a policy that denies or asks; all are needed for one that
+    lets the action through: what an agent adds to an argument loosens nothing.
+    """
+    enough = all if policy.is_mild else any
     return tuple(
         path
-        for path, globs in match.arguments.items()
-        if not any(
-            fnmatchcase(text, glob.casefold())
-            for text in _texts(_at(context, path))
-            for glob in globs
-        )
+        for path, globs in policy.match.arguments.items()
+        if not (texts := list(_texts(_at(context, tuple(path.split("."))))))
+        or not enough(any(_fits(text, glob, policy) for glob in globs) for text in texts)
     )
 
 
-class _Missing:
-    """Stands for an argument that is not there."""
+def _fits(text: str, glob: str, policy: Policy) -> bool:
+    glob = glob.casefold()
+    if policy.is_mild and "@" in glob and any(text.count(c) != glob.count(c) for c in _BETWEEN):
+        return False
+    return fnmatchcase(text, glob)
 
 
-def _at(context: Mapping[str, Any], path: str) -> Any:
-    """Return an argument by its name, or by a path of names."""
-    if path in context:
-        return context[path]
-    value: Any = context
-    for name in path.split("."):
-        if not isinstance(value, Mapping) or name not in value:
-            return _Missing
-        value = value[name]
-    return value
+_BETWEEN = "@,;\n"
+"""What stands between or inside of addresses: no `*` for one address is for several."""
 
 
-def _texts(value: Any) -> Iterable[str]:
-    """Yield how a value is written: text as it is, the rest as JSON; of a list each item."""
-    if value is _Missing:
-        return
-    for item in value if isinstance(value, list | tuple) else [value]:
-        yield (item if isinstance(item, str) else canonical_json(item).decode()).casefold()
+def _at(value: Any, path: tuple[str, ...]) -> Iterator[Any]:
+    """Yield each value at a path of names; a name may hold points itself. Lists on the way are gone
+    through."""
+    if not path:
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _at(item, path)
+    elif isinstance(value, Mapping):
+        for length in range(1, len(path) + 1):
+            if (name := ".".join(path[:length])) in value:
+                yield from _at(value[name], path[length:])
+
+
+def _texts(values: Iterable[Any]) -> Iterator[str]:
+    """Yield how values are written: text as it is, the rest as JSON; of a list each item. Case,
+    white space around it, compatibility forms and what cannot be seen make no difference."""
+    for value in values:
+        if isinstance(value, list | tuple):
+            yield from _texts(value)
+        else:
+            text = value if isinstance(value, str) else canonical_json(value).decode()
+            yield folded(text).strip().casefold()

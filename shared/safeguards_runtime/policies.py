@@ -166,8 +166,9 @@ class Match(ConfigurationModel):
     """Such as `billing-*`, as they are written."""
 
     arguments: dict[str, Globs] = {}
-    """By name, or by a path such as `customer.country`. Text is matched in any case; of a list any
-    item; an argument that is not there by nothing."""
+    """By name, or by a path such as `customer.country`. Text is matched in any case; an argument
+    that is not there by nothing. Of a list any item is enough for a policy that denies, asks or
+    abstains; one that lets the action through needs all of them."""
 
 
 class Policy(ConfigurationModel):
@@ -211,6 +212,11 @@ class Policy(ConfigurationModel):
     def abstains(self) -> bool:
         """Whether it counts only by what its safeguards find."""
         return self.verdict == "abstain"
+
+    @property
+    def is_mild(self) -> bool:
+        """Whether it lets actions through, unless its safeguards find something."""
+        return not self.abstains and self.least in (Verdict.ALLOW, Verdict.NOTIFY)
 
     @property
     def least(self) -> Verdict:

@@ -8,7 +8,7 @@ from fnmatch import translate
 from functools import lru_cache
 from typing import Generic, TypeVar
 
-from safeguards.plugins import glob_spellings, spellings
+from safeguards.plugins import glob_spellings, plain_name, spellings
 
 T = TypeVar("T")
 
@@ -48,8 +48,7 @@ class TypeIndex(Generic[T]):
 
     def _file(self, pattern: str, at: int) -> None:
         if not is_glob(pattern):
-            for name in spellings(pattern):
-                self._named.setdefault(name, set()).add(at)
+            self._named.setdefault(_in_one_word(pattern), set()).add(at)
             return
         for glob in glob_spellings(pattern):
             if glob.endswith("*") and not is_glob(glob[:-1]):
@@ -62,12 +61,16 @@ class TypeIndex(Generic[T]):
         return self._of_type(action_type)
 
     def _found(self, action_type: str) -> tuple[T, ...]:
-        found: set[int] = set()
+        found = set(self._named.get(_in_one_word(action_type), ()))
         for name in spellings(action_type):
-            found |= self._named.get(name, set())
             for length in self._lengths:
                 found |= self._prefixes.get(name[:length], set())
             for pattern, ats in self._patterns:
                 if not ats <= found and pattern.match(name):
                     found |= ats
         return tuple(self._things[at] for at in sorted(found))
+
+
+def _in_one_word(action_type: str) -> str:
+    """Return what is the same however the words of a type are told apart: `NOTEIT`, `note_it`."""
+    return plain_name(action_type).replace("_", "")

@@ -127,3 +127,21 @@ def test_what_may_have_several_forms_is_explained_by_the_one_that_was_meant(
     assert f"approvals.default.{place} (line 5): " in str(caught.value)
     assert words in str(caught.value)
     assert ";" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ('"\\e[2J\\e]0;owned\\a": 1', "[2J"),
+        ("default_verdict: " + ":".join(["59"] * 3_000), "must be one of allow, notify"),
+        ("default_verdict: [deny]", "must be one of allow, notify"),
+    ],
+)
+def test_what_is_wrong_can_be_printed(tmp_path: Path, line: str, shown: str) -> None:
+    """A terminal obeys what it gets; and a number may have more digits than are ever written."""
+    path = tmp_path / "policies.yaml"
+    path.write_text(f"{TERMS}{line}\n")
+    with pytest.raises(ConfigurationError) as caught:
+        load_policies(path)
+    assert str(caught.value).isprintable()
+    assert shown in str(caught.value)

@@ -234,6 +234,69 @@ def test_arguments_are_matched_by_globs_whatever_their_type() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "customer",
+    [
+        {"customer": {"country": "IR"}, "customer.country": "DE"},
+        {"customer": {"country": "DE"}, "customer.country": "IR"},
+        {"customer": {"country": " ir "}},
+        {"customer": {"country": "\uff29\uff32"}},
+        {"customer": {"country": "I\u200bR"}},
+        {"customer": {"country": [["DE"], ["IR"]]}},
+        {"customer": [{"country": "DE"}, {"country": "IR"}]},
+        {"customer": [[{"country": {"code": 1}}, {"country": "IR"}]]},
+    ],
+)
+def test_nothing_beside_an_argument_hides_it(customer: dict[str, Any]) -> None:
+    arguments = {"customer.country": ["IR", "KP"]}
+    denied = book({"verdict": "deny", "match": {"arguments": arguments}}, default_verdict="allow")
+    assert judged(denied, Asked(context=customer)).verdict is Verdict.DENY
+    arguments = {"customer.country": ["DE"]}
+    allowed = book({"verdict": "allow", "match": {"arguments": arguments}})
+    assert judged(allowed, Asked(context=customer)).verdict is Verdict.REQUIRE_APPROVAL
+
+
+def test_an_argument_by_the_name_of_the_type_is_looked_at_too() -> None:
+    policies = book({"safeguards": ["secrets"]}, safeguards={"secrets": {"uses": "secrets"}})
+    for key in ("body", "action_type"):
+        found = judged(policies, Asked("send_message", {key: "password: hunter2!x"}))
+        assert found.verdict is Verdict.REQUIRE_APPROVAL, key
+    of_itself = {"body": "hi", "action_type": "send_message"}
+    assert judged(policies, Asked("send_message", of_itself)).verdict is Verdict.ALLOW
+
+
+@pytest.mark.parametrize("verdict", ["allow", "notify"])
+@pytest.mark.parametrize(
+    ("to", "is_one"),
+    [
+        ("a@corp.com", True),
+        (["a@corp.com", "b@corp.com"], True),
+        (["a@corp.com", "x@evil.com"], False),
+        ("x@evil.com,a@corp.com", False),
+        ("x@evil.com;a@corp.com", False),
+        ("x@evil.com\na@corp.com", False),
+        ([], False),
+        (None, False),
+    ],
+)
+def test_what_lets_through_is_for_all_values_of_an_argument(
+    verdict: str, to: Any, is_one: bool
+) -> None:
+    own = {"verdict": verdict, "priority": 5, "match": {"arguments": {"to": ["*@corp.com"]}}}
+    found = judged(book(own, {"verdict": "deny"}), Asked(context={"to": to}))
+    assert found.verdict is (Verdict(verdict) if is_one else Verdict.DENY)
+
+
+@pytest.mark.parametrize(
+    "spelling", ["noteit", "NOTEIT", "NoteIt", "note.it", "note_it", "Note-It"]
+)
+def test_a_type_is_the_same_however_its_words_are_told_apart(spelling: str) -> None:
+    for written in ("note_it", "noteit", "NoteIt"):
+        policies = book({"verdict": "deny", "match": {"action_types": [written]}})
+        assert judged(policies, Asked(spelling)).verdict is Verdict.DENY
+    assert judged(policies, Asked("note_its")).verdict is Verdict.REQUIRE_APPROVAL
+
+
 def test_mistakes_are_named_all_at_once() -> None:
     with pytest.raises(ConfigurationError) as caught:
         book(

@@ -150,7 +150,7 @@ def _unmatched(inspection: Inspection, book: PolicyBook) -> Iterator[Unmatched]:
             continue
         if not agent_fits(policy.match, asked.agent_id):
             why = f"it is for the agents {', '.join(policy.match.agent_ids)}"
-        elif unfit := unfit_arguments(policy.match, asked.context):
+        elif unfit := unfit_arguments(policy, asked.context):
             wanted = [f"{name}: {', '.join(policy.match.arguments[name])}" for name in unfit]
             why = f"it is for the arguments {'; '.join(wanted)}"
         else:

@@ -17,7 +17,7 @@ from services.safeguard_evaluator.judging import recounted
 from services.safeguard_evaluator.replay.inspecting import Source, inspected
 from services.safeguard_evaluator.replay.recorded import Ending, RecordedAction
 from services.safeguard_evaluator.trying_out import Desk
-from services.safeguard_evaluator.verdicts import Inspection, judge
+from services.safeguard_evaluator.verdicts import Inspection, as_checked, judge
 
 FORGET_EVERY = 10_000
 """After how many actions windows are dropped of which nothing counts any more."""
@@ -152,7 +152,7 @@ class Rerun:
             if isinstance(safeguard, WindowSafeguard)
         }
         action = one.action
-        context = {**one.ending.context, "action_type": action.action_type}
+        context = as_checked(action.action_type, one.ending.context)
         return recounted(one.held, action.agent_id, context, safeguards)
 
 
