@@ -90,9 +90,9 @@ async def test_what_was_let_through_fills_a_window_until_it_has_passed() -> None
 
 
 async def test_what_a_person_refused_counts_until_they_did() -> None:
-    refused = paid("101", outcome=ended(ActionStatus.REJECTED, 10))
-    actions = [refused, paid("5", 9), paid("95", 11)]
-    assert await verdicts(*actions, by=book()) == [ASK, ASK, ALLOW]
+    refused = paid("50", 1, outcome=ended(ActionStatus.REJECTED, 10))
+    actions = [paid("60"), refused, paid("5", 9), paid("35", 11)]
+    assert await verdicts(*actions, by=book()) == [ALLOW, ASK, ASK, ALLOW]
 
 
 @pytest.mark.parametrize("status", [ActionStatus.TIMED_OUT, ActionStatus.CANCELLED])
