@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import os
@@ -399,4 +400,8 @@ def main(compose: Compose = services, timing: Timing | None = None) -> int:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(
+        description="Run the stack until Ctrl-C. SAFEGUARDS_DATA_DIR and SAFEGUARDS_GATEWAY_PORT, "
+        "_FLOWER_PORT, _MAIL_PAGE_PORT and _SMTP_PORT say where."
+    ).parse_args()
     sys.exit(main())

@@ -62,7 +62,10 @@ def _too_few(terms: TermsConfig, there_are: int) -> str:
     if terms.people_needed > terms.quorum:
         why += ", beside whoever changes what is asked (four_eyes)"
     has = "has" if len(terms.groups) == 1 else "have"
-    return f"{why}, and {', '.join(terms.groups)} {has} {there_are} in all"
+    return (
+        f"{why}, and {', '.join(terms.groups)} {has} {there_are} in all: "
+        "add reviewers, or lower the quorum"
+    )
 
 
 def unknown_channels(rules: Rules, known: Collection[str]) -> tuple[str, ...]:

@@ -167,6 +167,7 @@ def test_editors_get_the_schema_of_both_kinds_of_files() -> None:
 
 def test_cases_that_come_out_as_they_say(policies: Path) -> None:
     assert printed("test", policies.with_name("policies.cases.yaml")) == "ok: 2 cases\n"
+    assert printed("test", policies) == "ok: 2 cases\n"
 
 
 def test_a_case_that_fails_says_what_was_expected_and_what_came(policies: Path) -> None:
@@ -294,6 +295,14 @@ def test_an_outranked_policy_is_said_to_be(policies: Path) -> None:
     assert found["terms"] is None
 
 
+def test_an_explanation_names_the_globs_that_match_alone(policies: Path) -> None:
+    globs = '["*sell*", "*transfer*", "*buy*", "Trans-*"]'
+    policies.write_text(POLICIES.replace('["*transfer*"]', globs))
+    given = action({"amount": "1.00"})
+    found = json.loads(printed("explain", policies, "--action", "-", "--json", given=given))
+    assert found["matched"][0]["action_types"] == ["*transfer*"]
+
+
 def test_one_that_abstains_is_said_to_have_nothing_to_say(policies: Path) -> None:
     guard = "  - {name: guard, safeguards: [finance], verdict: abstain}\n"
     head, rest = POLICIES.split("policies:\n")
@@ -311,6 +320,22 @@ def test_one_that_abstains_is_said_to_have_nothing_to_say(policies: Path) -> Non
 def test_what_is_no_action_is_refused(policies: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"standard input: is no action: context: "):
         printed("explain", policies, "--action", "-", given='{"agent_id": "a", "action_type": "b"}')
+
+
+def test_an_action_that_cannot_be_read_is_named(tmp_path: Path, policies: Path) -> None:
+    path = tmp_path / "action.json"
+    path.write_bytes(b"\xff{}")
+    with pytest.raises(ConfigurationError, match=r"action\.json: is no action: .* UTF-8"):
+        printed("explain", policies, "--action", str(path))
+
+
+def test_a_pipe_is_no_policy_file(tmp_path: Path) -> None:
+    """To open one would be to wait for ever for whoever writes to it."""
+    pipe = tmp_path / "policies.yaml"
+    os.mkfifo(pipe)
+    done = script("check", pipe)
+    assert done.returncode == 1
+    assert done.stderr == f"safeguards: {pipe}: cannot be read: it is no regular file\n"
 
 
 def test_nothing_an_agent_wrote_steers_the_terminal(policies: Path) -> None:

@@ -179,9 +179,12 @@ def test_a_file_without_an_action_is_an_error(content: bytes, tmp_path: Path, ol
 
 def test_a_pipe_is_refused(tmp_path: Path, old: Path) -> None:
     """It cannot be read twice."""
-    done = script("replay", "--against", old, "--from", "/dev/stdin", given=line(0))
-    assert done.returncode == 1
-    assert "is no file that can be read twice" in done.stderr
+    named = tmp_path / "pipe"
+    os.mkfifo(named)
+    for pipe in ("/dev/stdin", named):
+        done = script("replay", "--against", old, "--from", pipe, given=line(0))
+        assert done.returncode == 1
+        assert "is no file that can be read twice" in done.stderr
 
 
 def test_nothing_in_a_file_steers_the_terminal(tmp_path: Path, old: Path, new: Path) -> None:

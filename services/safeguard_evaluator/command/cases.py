@@ -95,6 +95,12 @@ def cases_beside(policies: Path) -> Path:
     return policies.with_name(f"{policies.stem}.cases.yaml")
 
 
+def cases_of(file: Path) -> Path:
+    """Return the cases that a file of them means, or the policy file that they are for."""
+    beside = cases_beside(file)
+    return beside if beside.exists() else file
+
+
 async def run_cases(path: Path) -> tuple[int, list[Failure]]:
     """Judge the cases of a file; return how many there are, and those that failed.
 

@@ -13,6 +13,7 @@ from safeguards_runtime.matching import agent_fits, unfit_arguments
 from safeguards_runtime.policy_book import PolicyBook
 from safeguards_runtime.records.judgement import Clause
 from safeguards_runtime.records.terms import Terms
+from safeguards_runtime.type_index import TypeIndex
 from services.safeguard_evaluator.trying_out import Asked, Desk
 from services.safeguard_evaluator.verdicts import Candidate, Inspection, judge
 
@@ -111,7 +112,7 @@ def _matched(
         policy=policy.name,
         priority=policy.priority,
         role=_role(candidate, inspection, deciding, is_silent=not clauses),
-        action_types=policy.match.action_types,
+        action_types=_of_type(policy.match.action_types, inspection.asked.action_type),
         agent_ids=policy.match.agent_ids,
         arguments=policy.match.arguments,
         condition=policy.condition,
@@ -120,6 +121,11 @@ def _matched(
         clauses=clauses,
         verdict=max([least, *verdicts], key=lambda one: one.rank),
     )
+
+
+def _of_type(globs: tuple[str, ...], action_type: str) -> tuple[str, ...]:
+    """Return the globs that are for a type of actions."""
+    return TypeIndex(((glob,), glob) for glob in globs).of_type(action_type)
 
 
 def _role(

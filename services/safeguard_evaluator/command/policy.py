@@ -26,7 +26,13 @@ from safeguards_runtime.policy_book import (
 from safeguards_runtime.policy_schema import policy_schema, schema_of
 from safeguards_runtime.reviewers import load_directory
 from safeguards_runtime.rules import Rules, unknown_channels
-from services.safeguard_evaluator.command.cases import CaseFile, Failure, cases_beside, run_cases
+from services.safeguard_evaluator.command.cases import (
+    CaseFile,
+    Failure,
+    cases_beside,
+    cases_of,
+    run_cases,
+)
 from services.safeguard_evaluator.command.explaining import Explanation, explain, lines_of
 from services.safeguard_evaluator.trying_out import Desk
 
@@ -69,7 +75,8 @@ def run_files(
         list[Path] | None,
         typer.Argument(
             metavar="[FILE]...",
-            help="Files of cases; the one beside the policy file of the settings unless given.",
+            help="Policy files with cases beside them, or files of cases; the policy file of the "
+            "settings unless given.",
         ),
     ] = None,
     ready_made: Annotated[
@@ -77,7 +84,7 @@ def run_files(
     ] = False,
 ) -> None:
     """Judge the cases beside policies; print those that come out otherwise than they say."""
-    paths = list(files or [])
+    paths = [cases_of(file) for file in files or ()]
     if ready_made:
         paths += [READY_MADE / f"{name}.cases.yaml" for name in ready_made_names()]
     count, failures = asyncio.run(_run_all(paths or [cases_beside(settings().policies_file)]))
@@ -154,11 +161,13 @@ def _submission(path: str) -> ActionSubmission:
     Raises:
         ConfigurationError: it is none; names each place that is wrong.
     """
-    content = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+    where = "standard input" if path == "-" else path
+    content = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
     try:
-        return ActionSubmission.model_validate_json(content)
+        return ActionSubmission.model_validate_json(content.decode())
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{where}: is no action: it is not in UTF-8") from error
     except ValidationError as error:
-        where = "standard input" if path == "-" else path
         wrong = [
             f"{'.'.join(map(str, line['loc'])) or 'the top'}: {line['msg']}"
             for line in error.errors(include_url=False)

@@ -114,7 +114,10 @@ def export_actions(
 
     The lines hold the arguments as agents gave them, secrets too: only you may read the file.
     """
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise SafeguardsError(f"{file} is there already: name a new file") from None
     try:
         with os.fdopen(descriptor, "wb") as written:
             number = asyncio.run(_write(written, _utc(since), _utc(until)))
@@ -130,9 +133,10 @@ def _actions(
 ) -> Iterator[Lines]:
     """Yield the actions of a file, or of the store."""
     if exported is not None:
+        # Looked at before it is opened: to open a pipe is to wait for whoever writes to it.
+        if exported.exists() and not exported.is_file():
+            raise SafeguardsError(f"{exported}: is no file that can be read twice")
         with exported.open("rb") as file:
-            if not file.seekable():
-                raise SafeguardsError(f"{exported}: is no file that can be read twice")
             size = os.fstat(file.fileno()).st_size
             with _progress("reading", size) as advance:
                 lines = Lines(file, since, until, advance)
