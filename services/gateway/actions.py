@@ -102,7 +102,8 @@ async def request_approval(
     gateway: Gateway,
     idempotency_key: IdempotencyKey = None,
 ) -> ApprovalView:
-    """Ask people directly, without evaluation. The approval is on disk when this returns."""
+    """Ask people directly, without evaluation: what policies deny is asked about as well; only what
+    is halted is refused. The approval is on disk when this returns."""
     key, now = caller.key, caller.now
     must_speak_for(key, submission.agent_id)
     await must_not_be_halted(gateway.store, submission.agent_id, submission.action_type)

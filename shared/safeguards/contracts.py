@@ -62,11 +62,14 @@ def _content(value: dict[str, Any]) -> dict[str, Any]:
 def _field_name(value: str) -> str:
     if not value.isprintable():
         raise ValueError("may hold printable characters only")
+    if value != value.strip():
+        raise ValueError("may not begin or end with a space")
     return value
 
 
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_field_name)]
-"""An identifier that somebody else chose: printable, 1 to 200 characters."""
+"""An identifier that somebody else chose: printable, without spaces around it, 1 to 200 characters.
+"""
 
 ActionType = Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/-]*$")]
 """The kind of an action: ASCII letters, digits and `_.:/-`, since policies go by it."""

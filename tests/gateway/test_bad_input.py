@@ -61,6 +61,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "an empty agent": ({"agent_id": ""}, "agent_id"),
     "an agent with a NUL": ({"agent_id": "tra\u0000der"}, "agent_id"),
     "an agent with a line break": ({"agent_id": "trader\nX"}, "agent_id"),
+    "an agent that looks like another": ({"agent_id": "trader "}, "agent_id"),
     "an agent that changes direction": ({"agent_id": "tra\u202eder"}, "agent_id"),
     "a name that is too long": ({"agent_id": "x" * 201}, "agent_id"),
     "an action type that is a list": ({"action_type": ["x"]}, "action_type"),
