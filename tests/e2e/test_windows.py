@@ -164,6 +164,21 @@ def test_what_a_reviewer_changes_counts_as_changed(stack: Stack, agent: Safeguar
     assert spends(agent, "modest", "0.01").verdict is Verdict.REQUIRE_APPROVAL
 
 
+def test_what_no_budget_has_room_for_takes_none_while_it_waits(
+    stack: Stack, agent: Safeguards
+) -> None:
+    """It starves nobody, and counts once a person lets it through."""
+    over = spends(agent, "greedy", "5000.00")
+    assert over.verdict is Verdict.REQUIRE_APPROVAL
+    assert spends(agent, "greedy", "1000.00").verdict is Verdict.ALLOW
+    assert held(stack, "greedy") == Decimal("1000.00")
+    approval_id = twin_id("apr", over.id)
+    eventually(
+        lambda: stack.respond(approval_id, response="approve").status_code == 200, "it is approved"
+    )
+    eventually(lambda: held(stack, "greedy") == Decimal("6000.00"), "it counts")
+
+
 def test_a_payee_is_known_once_an_action_was_allowed(stack: Stack, agent: Safeguards) -> None:
     """Neither by asking nor by a rejection, and to this agent alone."""
 

@@ -119,3 +119,33 @@ def test_an_address_is_a_recipient_whatever_it_is_called(
         ]
 
     assert asyncio.run(missed()) == []
+
+
+PAID = ("to", "recipient", "payee", "target", "dest", "creditor", "merchant", "account", "bank")
+PAID_BY = ("", "_account", "_acct", "_iban", "_wallet", "_id", "_name", "_email", "_bic")
+
+
+def test_nobody_else_is_paid_beside_a_known_payee(everything: PolicyBook) -> None:
+    """Neither under another name, nor in another currency, nor more than the amount says."""
+    known = {"recipient": "DE89370400440532013000", "amount": "10.00", "currency": "EUR"}
+    more: list[dict[str, Any]] = [
+        {f"{word}{end}": value}
+        for word in PAID
+        for end in PAID_BY
+        for value in ("Mallory", {"id": "Mallory"}, [["Mallory"]])
+        if f"{word}{end}" != "recipient"
+    ]
+    more += [{key: 100} for key in ("count", "times", "quantity", "amt", "tip", "every")]
+    more += [{"currency": currency} for currency in ("USD", "BTC", "AAA", "EURO")]
+
+    async def missed() -> list[dict[str, Any]]:
+        desk = Desk(everything)
+        await desk.allow(Asked("send_money", known))
+        assert (await desk.judge(Asked("send_money", known))).verdict not in HELD
+        return [
+            one
+            for one in more
+            if (await desk.judge(Asked("send_money", known | one))).verdict not in HELD
+        ]
+
+    assert asyncio.run(missed()) == []

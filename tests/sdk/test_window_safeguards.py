@@ -191,6 +191,14 @@ def test_what_could_be_meant_in_two_ways_is_asked_about(more: dict[str, Any], ti
     assert ask(spending(), paying(total="100.00")) == []
 
 
+def test_what_no_budget_has_room_for_reserves_nothing() -> None:
+    """A payment above one of the limits waits at nobody's cost, at none of the limits."""
+    safeguard = spending(A_DAY, {**A_DAY, "at_most": "5000.00"})
+    for amount, once_allowed in (("1000.00", False), ("1000.01", True)):
+        (measure,) = safeguard.measures(AGENT, paying(amount))
+        assert measure.once_allowed is once_allowed
+
+
 def test_amounts_are_found_where_tools_put_them() -> None:
     """In any spelling, nested, and among a thousand arguments."""
     many = {f"argument_{index}": index for index in range(1000)}
@@ -201,6 +209,16 @@ def test_amounts_are_found_where_tools_put_them() -> None:
     ):
         (alert,) = ask(spending(), {"action_type": "pay", **context})
         assert alert.title == "Over the spending limit"
+
+
+@pytest.mark.parametrize("amount", ["amount", "price"])
+@pytest.mark.parametrize("number", ["quantity", "count", "times"])
+def test_an_amount_counts_as_often_as_it_is_paid(amount: str, number: str) -> None:
+    """Whether it is the amount of each cannot be told, unless it is called the total."""
+    assert ask(spending(), {"action_type": "pay", amount: "10.00", number: 100}) == []
+    (alert,) = ask(spending(), {"action_type": "pay", amount: "10.00", number: 101})
+    assert alert.metadata["amount"] == "1010.00"
+    assert ask(spending(), {"action_type": "pay", "total": "10.00", number: 101}) == []
 
 
 def test_a_price_counts_as_often_as_there_are() -> None:

@@ -11,6 +11,7 @@ from safeguards.plugins.names import plain_name
 
 AMOUNTS = (
     "amount",
+    "amt",
     "total",
     "sum",
     "price",
@@ -31,11 +32,24 @@ AMOUNTS = (
 )
 """What the argument with the amount of money is usually called."""
 
-PRICES = ("price", "unit_price", "price_per_unit", "limit_price", "cost", "value")
-"""Of those, what may be the amount of one of several."""
+TOTALS = ("total", "sum", "total_amount", "total_price", "amount_total")
+"""Of those, what is no amount of one of several."""
 
-QUANTITIES = ("quantity", "qty", "units", "shares", "number_of_units", "number_of_shares")
-"""What the argument with how many are bought is usually called."""
+QUANTITIES = (
+    "quantity",
+    "qty",
+    "count",
+    "units",
+    "shares",
+    "number_of_units",
+    "number_of_shares",
+    "number_of_payments",
+    "times",
+    "repetitions",
+    "occurrences",
+    "installments",
+)
+"""What the argument with how many are bought, or how often is paid, is usually called."""
 
 CURRENCIES = ("currency", "currency_code", "amount_currency", "payment_currency")
 """What the argument with the currency is usually called."""
@@ -47,12 +61,14 @@ PAYEES = (
     "recipient_name",
     "recipient_iban",
     "recipient_account",
+    "recipient_acct",
     "recipient_account_number",
     "recipient_email",
     "payee",
     "payee_id",
     "payee_name",
     "payee_account",
+    "payee_acct",
     "beneficiary",
     "beneficiary_name",
     "beneficiary_account",
@@ -65,6 +81,7 @@ PAYEES = (
     "supplier",
     "to",
     "to_account",
+    "to_acct",
     "to_account_id",
     "to_account_number",
     "to_address",
@@ -72,6 +89,9 @@ PAYEES = (
     "to_user",
     "to_wallet",
     "destination",
+    "dest_account",
+    "dest_acct",
+    "dest_iban",
     "destination_account",
     "destination_address",
     "destination_iban",

@@ -15,8 +15,8 @@ from safeguards.plugins.fields import (
     AMOUNTS,
     CURRENCIES,
     PAYEES,
-    PRICES,
     QUANTITIES,
+    TOTALS,
     Fields,
     Place,
     compact_name,
@@ -27,7 +27,7 @@ from safeguards.text import visible
 from safeguards.types import Agent
 
 _EXACT = Context(prec=200)
-_PRICES = frozenset(compact_name(name) for name in PRICES)
+_TOTALS = frozenset(compact_name(name) for name in TOTALS)
 
 _CURRENCY = re.compile(r"[A-Z]{3,8}")
 
@@ -138,8 +138,8 @@ def _amount(
     places: list[Place], quantities: list[Place], problems: list[Problem]
 ) -> Decimal | None:
     """Return the one amount. Two places may say the same amount only side by side, as `amount` and
-    `total` do: elsewhere they are two payments, and may not be taken for one. A price may be that
-    of each: it counts as often as there are, and at least once."""
+    `total` do: elsewhere they are two payments, and may not be taken for one. What is called no
+    total may be the amount of each: it counts as often as there are, and at least once."""
     if not places:
         problems.append(Problem("No amount", "The action names no amount."))
         return None
@@ -160,7 +160,7 @@ def _amount(
         )
         return None
     amount = amounts.pop()
-    if not quantities or not all(place.name in _PRICES for place in places):
+    if not quantities or any(place.name in _TOTALS for place in places):
         return amount
     try:
         (number,) = {read_amount(place.value) for place in quantities}
@@ -168,7 +168,7 @@ def _amount(
     except ValueError:
         where = _listed(quantities)
         problems.append(
-            Problem("Quantity cannot be read", f"How many are bought cannot be told: {where}.")
+            Problem("Quantity cannot be read", f"How many there are cannot be told: {where}.")
         )
         return None
 

@@ -124,17 +124,20 @@ class SpendingSafeguard(WindowSafeguard):
     def _budgets(
         self, agent: Agent, context: dict[str, Any], payment: Payment
     ) -> Iterator[tuple[SpendingLimit, list[Measure]]]:
-        if payment.amount is None:
+        amount, currency = payment.amount, payment.currency
+        if amount is None:
             return
-        for limit in self._limits:
-            if limit.currency in (None, payment.currency):
-                yield (
-                    limit,
-                    [
-                        Measure(f"{limit.per}:{payment.currency}:{key}", limit.over, payment.amount)
-                        for key in payment.keys(limit.per, agent, context)
-                    ],
-                )
+        limits = [limit for limit in self._limits if limit.currency in (None, currency)]
+        # What no budget has room for takes none from others while it waits for a person.
+        too_much = any(amount > limit.at_most for limit in limits)
+        for limit in limits:
+            yield (
+                limit,
+                [
+                    Measure(f"{limit.per}:{currency}:{key}", limit.over, amount, too_much)
+                    for key in payment.keys(limit.per, agent, context)
+                ],
+            )
 
     def _over(
         self,
