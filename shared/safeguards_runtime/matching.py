@@ -20,7 +20,10 @@ class PolicyIndex:
     """Policies by the types of actions that they are for, and the agents."""
 
     def __init__(self, policies: Sequence[Policy]) -> None:
-        self._types = TypeIndex((policy.match.action_types, policy) for policy in policies)
+        self._types = TypeIndex(
+            ((policy.match.action_types, policy) for policy in policies),
+            in_one_word=lambda policy: not policy.is_mild,
+        )
         self._of_agent = lru_cache(KEPT_AGENTS)(self._found)
 
     def of_type(self, action_type: str) -> tuple[Policy, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fnmatch import translate
 from functools import lru_cache
 from typing import Generic, TypeVar
@@ -31,24 +31,35 @@ class TypeIndex(Generic[T]):
 
     Args:
         entries: each thing with the types of actions that it is for, as names or globs.
+        in_one_word: whether a thing is also for names whose words are not told apart: `NOTEIT` for
+            `note_it`. Right for what holds an action back; what lets it through would be for more
+            than globs that hold it back.
     """
 
-    def __init__(self, entries: Iterable[tuple[Iterable[str], T]]) -> None:
+    def __init__(
+        self,
+        entries: Iterable[tuple[Iterable[str], T]],
+        in_one_word: Callable[[T], bool] = lambda thing: True,
+    ) -> None:
         self._things: list[T] = []
         self._named: dict[str, set[int]] = {}
+        self._words: dict[str, set[int]] = {}
         self._prefixes: dict[str, set[int]] = {}
         self._globs: dict[str, set[int]] = {}
         for at, (patterns, thing) in enumerate(entries):
             self._things.append(thing)
             for pattern in patterns:
-                self._file(pattern, at)
+                self._file(pattern, at, in_one_word=in_one_word(thing))
         self._patterns = [(re.compile(translate(glob)), ats) for glob, ats in self._globs.items()]
         self._lengths = sorted({len(prefix) for prefix in self._prefixes})
         self._of_type = lru_cache(KEPT_TYPES)(self._found)
 
-    def _file(self, pattern: str, at: int) -> None:
+    def _file(self, pattern: str, at: int, *, in_one_word: bool) -> None:
         if not is_glob(pattern):
-            self._named.setdefault(_in_one_word(pattern), set()).add(at)
+            for name in spellings(pattern):
+                self._named.setdefault(name, set()).add(at)
+            if in_one_word:
+                self._words.setdefault(_in_one_word(pattern), set()).add(at)
             return
         for glob in glob_spellings(pattern):
             if glob.endswith("*") and not is_glob(glob[:-1]):
@@ -61,8 +72,9 @@ class TypeIndex(Generic[T]):
         return self._of_type(action_type)
 
     def _found(self, action_type: str) -> tuple[T, ...]:
-        found = set(self._named.get(_in_one_word(action_type), ()))
+        found = set(self._words.get(_in_one_word(action_type), ()))
         for name in spellings(action_type):
+            found |= self._named.get(name, set())
             for length in self._lengths:
                 found |= self._prefixes.get(name[:length], set())
             for pattern, ats in self._patterns:

@@ -297,6 +297,14 @@ def test_a_type_is_the_same_however_its_words_are_told_apart(spelling: str) -> N
     assert judged(policies, Asked("note_its")).verdict is Verdict.REQUIRE_APPROVAL
 
 
+def test_what_lets_through_does_not_guess_where_words_end() -> None:
+    """A glob that holds it back could not either: `delete_*` is not for `DELETEFILE`."""
+    policies = book({"match": {"action_types": ["delete_file"]}})
+    for spelling in ("delete_file", "DeleteFile", "delete.file"):
+        assert judged(policies, Asked(spelling)).verdict is Verdict.ALLOW
+    assert judged(policies, Asked("DELETEFILE")).verdict is Verdict.REQUIRE_APPROVAL
+
+
 def test_mistakes_are_named_all_at_once() -> None:
     with pytest.raises(ConfigurationError) as caught:
         book(
