@@ -92,6 +92,9 @@ def read_yaml(path: Path, model: type[M]) -> Document[M]:
         ConfigurationError: naming the file, and each place in it that does not fit, with its line.
     """
     try:
+        # To open a pipe is to wait for whoever writes to it.
+        if path.exists() and not path.is_file():
+            raise ConfigurationError(f"{path}: cannot be read: it is no regular file")
         content, root = _parsed(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error

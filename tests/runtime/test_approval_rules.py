@@ -630,6 +630,9 @@ def test_it_is_decided_only_in_the_ways_that_the_terms_name() -> None:
     ("limit", "allowed", "refused"),
     [
         ({"at_most": "asked"}, "2500.00", "2500.01"),
+        ({"at_most": "asked"}, "0", "-0.01"),
+        ({"at_most": "100"}, "0.00", "-49"),
+        ({"at_most": "100", "at_least": "-50"}, "-49", "-50.01"),
         ({"at_most": "100", "at_least": "10"}, "10.00", "9.99"),
         ({"one_of": ["1.00", "2.00"]}, "2.00", "3.00"),
         ({"max_length": 4}, "1.00", "10.00"),
@@ -662,13 +665,15 @@ def test_the_limit_of_all_fields_is_for_those_without_one_of_their_own() -> None
     ("limit", "asked_for", "words"),
     [
         ({}, "1", ""),
-        ({"at_most": "1000"}, "1", "at most 1,000"),
+        ({"at_most": "1000"}, "1", "at least 0, at most 1,000"),
+        ({"at_most": "-1"}, "1", "at most -1"),
+        ({"at_most": "asked"}, "-1", "at most -1 (what the agent asks for)"),
         (
             {"at_most": "10000000000000000000000.10", "at_least": "-5"},
             "1",
             "at least -5, at most 10,000,000,000,000,000,000,000.10",
         ),
-        ({"at_most": "asked"}, "2500.00", "at most 2,500.00 (what the agent asks for)"),
+        ({"at_most": "asked"}, 2500, "at least 0, at most 2,500 (what the agent asks for)"),
         ({"at_most": "asked"}, None, "at most what the agent asks for"),
         ({"one_of": ["a", 2, True]}, "a", "one of a, 2, true"),
         ({"max_length": 1200}, "a", "at most 1,200 characters"),

@@ -71,6 +71,16 @@ def test_a_word_that_only_looks_alike_is_none(action_type: str) -> None:
         "SELECT 1 # '\n; DELETE FROM users; # '",
         "SELECT * FROM users INTO OUTFILE '/etc/passwd'",
         "\uff24ROP TABLE users",
+        "\u200bdrop table users",
+        "/*x*/ drop table users",
+        "drop/*/**/table users",
+        "# now\ndrop table users",
+        "/*!50000 drop table users*/",
+        "-- now\nupdate users set a=1",
+        "(delete from users)",
+        "select '/*'; drop/**/table users",
+        "select '/*'; drop -- x\n table users; select '*/'",
+        "select '/*'; update users set a=1; select '*/'",
         f"DELETE FROM users WHERE id IN ({'1, ' * 5000}1)",  # noqa: S608
     ],
 )
@@ -84,6 +94,55 @@ def test_a_statement_that_may_destroy_much_is_an_error(statement: str, field: st
     alerts = judged("destructive", "run", context)
     assert "Destructive statement" in {alert.title for alert in alerts}
     assert all(alert.severity is AlertSeverity.ERROR for alert in alerts)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "FLUSHALL",
+        "flushdb async",
+        "db.users.deleteMany({})",
+        "db.users.remove( {} )",
+        "db.users.drop()",
+        "db.dropDatabase()",
+        {"first": ["drop table users"]},
+    ],
+)
+def test_a_query_of_another_store_is_read_too(statement: Any) -> None:
+    """However deep it stands."""
+    (alert,) = judged("destructive", "run", {"query": statement})
+    assert (alert.title, alert.severity) == ("Destructive statement", AlertSeverity.ERROR)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "mutation { deleteUser(id: 1) { id } }",
+        "# now\nmutation Change { removeAll }",
+        "query Look { users { id } } mutation Change { user_purge(id: 1) }",
+    ],
+)
+@pytest.mark.parametrize("field", ["query", "mutation"])
+def test_a_mutation_that_deletes_is_a_warning(document: str, field: str) -> None:
+    """It is known by the words of its names, as an action is by those of its type."""
+    (alert,) = judged("destructive", "graphql", {field: document})
+    assert (alert.title, alert.severity) == ("Destructive statement", AlertSeverity.WARNING)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "how to delete from the list",
+        "what did we update",
+        "how do I flushall in redis",
+        "query Look { users { id deletedAt } }",
+        "mutation { createUser(name: 1) { id } }",
+        "the mutation rate of deleted genes",
+        "db.users.find({})",
+    ],
+)
+def test_what_only_reads_like_a_query_is_no_alert(text: str) -> None:
+    assert judged("destructive", "run", {"query": text}) == []
 
 
 def test_a_deletion_with_a_condition_is_a_warning() -> None:

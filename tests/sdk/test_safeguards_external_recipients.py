@@ -151,6 +151,8 @@ def test_data_carried_in_a_url_is_an_error() -> None:
     assert [alert.title for alert in found] == ["Recipient outside", "Data in a URL"]
     inside = {"url": url.replace("elsewhere.net", "example.com")}
     assert judged("external_recipients", "get_webpage", inside, OWN) == []
+    context = {"to": f"Why? {url}"}
+    assert "Data in a URL" in titles("external_recipients", "send", context, OWN)
 
 
 @pytest.mark.parametrize(

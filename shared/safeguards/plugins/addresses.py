@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator
 
+from safeguards.plugins.names import compatible
 from safeguards.plugins.texts import folded
 from safeguards.text import visible
 
@@ -19,10 +19,11 @@ _BARE_HOST = re.compile(
 )
 _IP_HOST = re.compile(r"(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?::[0-9]+)?(?:[/\\?#].*)?")
 _MISLEADING = re.compile(r"[%!:\\/@]")
-_DATA = re.compile(r"[?#]([^\s]*)")
 
 MAX_CARRIED = 200
 """How many characters after the `?` or `#` of a URL are not yet data carried out."""
+
+_DATA = re.compile(rf"[?#]\S{{{MAX_CARRIED + 1}}}")
 
 UNREADABLE = "an address that cannot be read"
 
@@ -39,6 +40,7 @@ class Domains:
 
     def __init__(self, domains: tuple[str, ...]) -> None:
         self.names = tuple(_plain_domain(domain.lstrip("@*.")) for domain in domains)
+        self.shapes = {name: _shape(name) for name in self.names}
         self._ends = tuple(f".{name}" for name in self.names)
 
     def holds(self, domain: str) -> bool:
@@ -63,13 +65,13 @@ def targets(text: str, *, hosts: bool) -> Iterator[str]:
             yield _authority(url[2], url[0] + word[url.end() :])
         elif "@" in word:
             yield from _mailboxes(word)
-        elif hosts and (_BARE_HOST.fullmatch(folded(word)) or _IP_HOST.fullmatch(word)):
-            yield _plain_domain(re.split(r"[:/\\?#]", folded(word), maxsplit=1)[0])
+        elif hosts and (_BARE_HOST.fullmatch(plain := folded(word)) or _IP_HOST.fullmatch(word)):
+            yield _plain_domain(re.split(r"[:/\\?#]", plain, maxsplit=1)[0])
 
 
 def links(text: str) -> Iterator[str]:
-    """Yield the domains of the links in a text: of what begins with a scheme, or with `www.`."""
-    for link in _LINK.finditer(folded(text)):
+    """Yield the domains of the links in a folded text: of what begins with a scheme or `www.`."""
+    for link in _LINK.finditer(text):
         url = _URL.match(link[0])
         if url:
             yield _authority(url[2], link[0])
@@ -86,14 +88,17 @@ def _authority(authority: str, url: str) -> str:
 
 
 def _mailboxes(word: str) -> Iterator[str]:
-    """Yield the domains of what may be an address. A handle, `@bob`, has none."""
-    word = re.sub(r"^mailto:", "", word, flags=re.IGNORECASE)
-    word, question, headers = word.partition("?")
-    local, _, domain = word.rpartition("@")
-    if question and "@" in headers:
-        for header in re.split(r"[&=]|%2c", headers, flags=re.IGNORECASE):
-            if "@" in header:
-                yield from _mailboxes(header)
+    """Yield the domains of what may be addresses. A handle, `@bob`, has none."""
+    address, _, headers = word.partition("?")
+    yield from _mailbox(address)
+    for header in re.split(r"[?&=]|%2c", headers, flags=re.IGNORECASE):
+        if "@" in header:
+            yield from _mailbox(header)
+
+
+def _mailbox(address: str) -> Iterator[str]:
+    address = re.sub(r"^mailto:", "", address, flags=re.IGNORECASE)
+    local, _, domain = address.rpartition("@")
     if not local and "." not in domain:
         return
     if _MISLEADING.search(local.removeprefix("@")) or not domain:
@@ -105,14 +110,12 @@ def _mailboxes(word: str) -> Iterator[str]:
 def _plain_domain(domain: str) -> str:
     """Return a domain as it is compared. What is invisible stays in it, and so does a letter that
     only looks like another: then it is not one's own."""
-    plain = domain if domain.isascii() else unicodedata.normalize("NFKC", domain)
-    return plain.casefold().rstrip(".!?:*_`]}")
+    return compatible(domain).casefold().rstrip(".!?:*_`]}")
 
 
 def carried(text: str) -> bool:
     """Tell whether a URL in a text carries much data after its `?` or `#`."""
-    found = _DATA.search(text)
-    return found is not None and len(found[1]) > MAX_CARRIED
+    return _DATA.search(text) is not None
 
 
 def readable(domain: str) -> str:
@@ -122,7 +125,9 @@ def readable(domain: str) -> str:
     if domain.isascii():
         return shown
     try:
-        return f"{shown} ({visible(domain.encode('idna').decode(), single_line=True, limit=80)})"
+        # No name is longer (RFC 1035 section 2.3.4).
+        punycode = domain[:253].encode("idna").decode()
+        return f"{shown} ({visible(punycode, single_line=True, limit=80)})"
     except UnicodeError:
         return f"{shown} (not in Latin letters)"
 
@@ -130,8 +135,7 @@ def readable(domain: str) -> str:
 def looks_like(domain: str, own: Domains) -> str | None:
     """Return the own domain that a domain outside is written like, if there is one."""
     shape = _shape(domain)
-    for name in own.names:
-        wanted = _shape(name)
+    for name, wanted in own.shapes.items():
         if len(wanted) >= 6 and (wanted in shape or wanted.replace(".", "-") in shape):
             return name
     return None

@@ -12,6 +12,10 @@ MAX_VALUES = 10_000
 """How many values of an action are searched."""
 
 
+MAX_POINTER = 2_000
+"""How long the pointer to what holds other values may be: each of those repeats it."""
+
+
 class TooMuchError(Exception):
     """An action is too deep or too large to be searched."""
 
@@ -33,7 +37,8 @@ def walk(context: dict[str, Any]) -> Iterator[tuple[str, str | None, Any]]:
         yield pointer, key, value
         if not isinstance(value, (dict, list, tuple)) or not value:
             continue
-        if depth >= MAX_DEPTH or len(left) + len(value) > MAX_VALUES:
+        too_deep = depth >= MAX_DEPTH or len(pointer) > MAX_POINTER
+        if too_deep or len(left) + len(value) > MAX_VALUES:
             raise TooMuchError
         if isinstance(value, dict):
             left += [

@@ -16,8 +16,10 @@ from safeguards.plugins.names import plain_name, spellings
 from safeguards.plugins.statements import (
     destroyed_by_command,
     destroyed_by_sql,
+    empties_a_store,
     need_sql,
     reads_like_sql,
+    words_of_mutation,
 )
 from safeguards.plugins.texts import Text, about, at, folded, places, texts, unsearchable
 from safeguards.text import visible
@@ -76,6 +78,8 @@ _SWITCHES = frozenset(
         "skip_trash",
     ]
 )
+_NAMED_QUERIES = _SQL | {"query", "queries"}
+_GRAPHQL = _QUERIES | {"mutation", "graphql"}
 _SEARCHING = frozenset({"search", "find", "lookup", "ask"})
 _DATABASES = frozenset({"sql", "db", "database", "query", "table", "warehouse", "records"})
 _MODES = frozenset({"mode", "write_mode", "if_exists", "on_conflict", "strategy"})
@@ -161,6 +165,7 @@ class DestructiveSafeguard(Safeguard):
         try:
             searched = [text for text in texts(context) if not text.is_key]
             found = [*_in_statements(searched, words), *_in_commands(searched)]
+            found += _in_mutations(searched, self._words)
             if not only_reads(action_type):
                 found += _in_switches(context)
                 makes = not said and not _MAKING.isdisjoint(words)
@@ -184,11 +189,23 @@ def _in_statements(searched: list[Text], words: frozenset[str]) -> Iterator[_Fou
     for text in searched:
         ends = endings(text.name)
         is_sql = not ends.isdisjoint(_SQL)
-        if is_sql or not ends.isdisjoint(_QUERIES):
-            plain = folded(text.text)
-            if is_sql or (reads_like_sql(plain) and not (prose and "query" in ends)):
-                for story, many in destroyed_by_sql(plain).items():
-                    yield _Found("Destructive statement", story, text.pointer, many)
+        inside = frozenset().union(*map(endings, text.pointer.split("/")))
+        if ends.isdisjoint(_QUERIES) and inside.isdisjoint(_NAMED_QUERIES):
+            continue
+        if is_sql or (reads_like_sql(text.plain) and not (prose and "query" in inside)):
+            for story, many in destroyed_by_sql(text.plain).items():
+                yield _Found("Destructive statement", story, text.pointer, many)
+        if empties_a_store(text.plain):
+            yield _Found("Destructive statement", "empties a store", text.pointer, True)
+
+
+def _in_mutations(searched: list[Text], words: frozenset[str]) -> Iterator[_Found]:
+    for text in searched:
+        if not endings(text.name).isdisjoint(_GRAPHQL) and any(
+            not name_words(word).isdisjoint(words) for word in words_of_mutation(text.plain)
+        ):
+            story = "deletes or removes by a mutation"
+            yield _Found("Destructive statement", story, text.pointer, False)
 
 
 def _in_commands(searched: list[Text]) -> Iterator[_Found]:
@@ -196,11 +213,11 @@ def _in_commands(searched: list[Text]) -> Iterator[_Found]:
     found = {
         story: text.pointer
         for text in reversed(commands)
-        for story in destroyed_by_command(folded(text.text))
+        for story in destroyed_by_command(text.plain)
     }
     if len(commands) > 1:
         # A command and its arguments may stand apart: ["rm", "-rf", "/"].
-        together = " ".join(folded(text.text) for text in commands)
+        together = " ".join(text.plain for text in commands)
         for story in destroyed_by_command(together):
             found.setdefault(story, commands[0].pointer)
     for story, pointer in found.items():

@@ -110,12 +110,13 @@ class ExternalRecipientsSafeguard(Safeguard):
         carrying: list[str] = []
         try:
             for text, is_recipient in self._read(context):
-                for domain in _domains(text, is_recipient):
-                    if not self._own.holds(domain):
-                        found = outside if is_recipient else linked
-                        found.setdefault(domain, []).append(text.pointer)
-                        if carried(text.text):
-                            carrying.append(text.pointer)
+                found = outside if is_recipient else linked
+                named = dict.fromkeys(_domains(text, is_recipient))
+                elsewhere = [domain for domain in named if not self._own.holds(domain)]
+                for domain in elsewhere:
+                    found.setdefault(domain, []).append(text.pointer)
+                if elsewhere and carried(text.text):
+                    carrying.append(text.pointer)
         except TooMuchError:
             return [unsearchable(facts, "recipients")]
         alike = {domain: own for domain in outside if (own := looks_like(domain, self._own))}
@@ -153,7 +154,7 @@ class ExternalRecipientsSafeguard(Safeguard):
 def _domains(text: Text, is_recipient: bool) -> Iterator[str]:
     if is_recipient:
         return targets(text.text, hosts=not _HOST_FIELDS.isdisjoint(name_words(text.name)))
-    return links(text.text)
+    return links(text.plain)
 
 
 def _outside(

@@ -13,6 +13,7 @@ _SEPARATORS = re.compile(r"[\W_]+")
 _UNSEEN = frozenset({"Cf", "Cc", "Mn", "Me"})
 """Characters that are not seen, and marks that are put on a letter as a disguise."""
 
+_PIECE = 256
 _GLOB_SEPARATORS = re.compile(r"(?:[^\w*?]|_)+")
 _CLASS = re.compile(r"(\[[^\]]*\])")
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -51,9 +52,18 @@ def words(text: str) -> frozenset[str]:
     return frozenset(word for name in spellings(text) for word in name.split("_") if word)
 
 
+def compatible(text: str) -> str:
+    """Return a text in compatibility forms (UAX #15, NFKC), piece by piece: the time that it takes
+    to put marks in order grows with the square of how many follow each other."""
+    if text.isascii():
+        return text
+    pieces = (text[at : at + _PIECE] for at in range(0, len(text), _PIECE))
+    return "".join(unicodedata.normalize("NFKC", piece) for piece in pieces)
+
+
 def _seen(text: str) -> str:
     """Return a text without what cannot be seen, in compatibility forms."""
-    folded = unicodedata.normalize("NFKC", text)
+    folded = compatible(text)
     return "".join(c for c in folded if c.isspace() or unicodedata.category(c) not in _UNSEEN)
 
 

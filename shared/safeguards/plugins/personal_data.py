@@ -13,7 +13,7 @@ from safeguards.errors import MissingExtraError
 from safeguards.plugins.action_words import endings
 from safeguards.plugins.arguments import TooMuchError
 from safeguards.plugins.base import Safeguard
-from safeguards.plugins.texts import about, at, folded, places, texts, unsearchable
+from safeguards.plugins.texts import about, at, places, texts, unsearchable
 from safeguards.types import Agent, AlertSeverity, SafetyAlert
 
 Kind = Literal["card", "ssn", "national_id", "iban", "passport", "email", "phone"]
@@ -167,7 +167,7 @@ class PersonalDataSafeguard(Safeguard):
         hidden = set()
         try:
             for text in texts(context):
-                for kind in self._kinds_in(folded(text.text), text.name):
+                for kind in self._kinds_in(text.plain, text.name):
                     found.setdefault(kind, []).append(text.pointer)
                     if text.is_key:
                         hidden.add(text.text)

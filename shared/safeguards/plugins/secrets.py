@@ -14,7 +14,7 @@ from safeguards.plugins.action_words import endings
 from safeguards.plugins.arguments import TooMuchError
 from safeguards.plugins.base import Safeguard
 from safeguards.plugins.names import spellings
-from safeguards.plugins.texts import Text, about, at, folded, places, texts, unsearchable
+from safeguards.plugins.texts import Text, about, at, places, texts, unsearchable
 from safeguards.types import Agent, AlertSeverity, SafetyAlert
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class SecretsSafeguard(Safeguard):
 
     def _found_in(self, searched: list[Text]) -> Iterator[tuple[str, Text]]:
         """Yield each kind of secret, and the text that has it."""
-        lines = [folded(text.text) for text in searched]
+        lines = [text.plain for text in searched]
         known = self._known(lines)
         for number, (line, text) in enumerate(zip(lines, searched, strict=True)):
             if number in known:

@@ -47,9 +47,17 @@ _READ_DIFFERENTLY = re.compile(r"[\\#$`\[\"@]|--|/\*")
 _SQL = re.compile(
     r"\b(?:select|delete|update|drop|truncate|alter|grant|revoke|exec|execute|merge|prepare|do)\b"
 )
-_COMMENTS = re.compile(r"/\*(?!m?!).*?\*/|--[^\n]*", re.DOTALL)
+_BLOCK = re.compile(r"/\*(?!m?!).*?\*/", re.DOTALL)
+_INNER_BLOCK = re.compile(r"/\*(?!m?!)(?:[^*/]++|\*(?!/)|/(?!\*))*+\*/")
+_LINE = re.compile(r"--[^\n]*")
 
 _END = r"(?:\s|$|[;&|)\"'`])"
+_STORES = re.compile(
+    r"^\s*flush(?:all|db)\b|\bdb\.(?:dropdatabase|[\w.]{1,100}\.(?:drop|remove|deletemany))\s*\("
+)
+_MUTATION = re.compile(r"(?:^(?:\s*+#[^\n]*+)*+|\})\s*+mutation\b")
+_WORD = re.compile(r"\w+")
+
 _COMMANDS = {
     "removes files": re.compile(
         r"\brm\s+(?:[^;&|\n]{0,200}?\s)?(?:-[a-z]*[rf]|--recursive|--force|--no-preserve-root)"
@@ -61,8 +69,8 @@ _COMMANDS = {
         r"|\bwipefs\b|\bdiskpart\b|\bformat\s+[a-z]:"
     ),
     "overwrites history": re.compile(
-        r"\bgit\s+(?:-\S+\s+\S*\s*){0,3}push\b[^;&|\n]{0,200}?"
-        r"\s(?:--force\b|--force-with-lease\b|-[a-z]*f[a-z]*\b|--delete\b|-d\b|--mirror\b|--prune\b|\+\S|:\S)"
+        r"\bgit\s++(?:-\S++\s++(?:(?!push\b)[^\s-]\S*+\s++)?+){0,3}+push\b[^;&|\n]{0,200}?"
+        r"\s(?:--force\b|--force-with-lease\b|-[a-z]*f|--delete\b|-d\b|--mirror\b|--prune\b|\+\S|:\S)"
         r"|\bgit\s+reset\s+--hard\b|\bgit\s+(?:filter-branch|filter-repo)\b|\bgit\s+branch\s+-D"
         r"|\bgit\s+(?:checkout|restore)\s+(?:--\s+)?\." + _END,
     ),
@@ -76,10 +84,10 @@ _COMMANDS = {
     "empties a store": re.compile(
         r"\bdrop\s+(?:table|database|schema)\b|\btruncate\s+table\b"
         r"|\bdelete\s+from\s+[\w.`\"]+\s*(?:[;'\"]|$)|"
-        r"\bflush(?:all|db)\b|\bdropdb\b|\bdropdatabase\s*\(|\.drop\s*\(|\bdeletemany\s*\(\s*\{?\s*\}?\s*\)"
+        r"\bflush(?:all|db)\b|\bdropdb\b|\bdropdatabase\s*\(|\.drop\s*\(|\bdeletemany\s*\(\s*+\{?\s*+\}?\s*+\)"
     ),
     "stops a machine": re.compile(
-        r"(?:^|[;&|(\n])\s*(?:sudo\s+)?(?:shutdown|reboot|halt|poweroff|init\s+[06])\b|:\(\)\s*\{"
+        r"(?:^|[;&|(\n])[^\S\n]*(?:sudo\s+)?(?:shutdown|reboot|halt|poweroff|init\s+[06])\b|:\(\)\s*\{"
         r"|\bkill(?:all)?\s+-9\b|\bsystemctl\s+(?:stop|disable|mask)\b|\bcrontab\s+-r\b"
     ),
     "deletes in a program": re.compile(
@@ -98,14 +106,23 @@ _COMMAND_WORDS = re.compile(
 
 
 _BEGINS = re.compile(
-    r"(?:^|;)[\s(]*(?:explain\s+)?(?:with|select|insert|delete|update|drop|truncate|alter|grant|revoke"
-    r"|merge|replace|exec|execute|call|do|begin|declare|set|use|create|prepare|if|copy|load)\b"
+    r"(?:^(?:\s*#[^\n]*)*+|;)[\s(]*(?:explain\s+)?"
+    r"(?:/\*m?!|(?:with|select|insert|delete|update|drop|truncate|alter|grant|revoke"
+    r"|merge|replace|exec|execute|call|do|begin|declare|set|use|create|prepare|if|copy|load)\b)"
 )
 
 
 def reads_like_sql(text: str) -> bool:
     """Tell whether a text has what a statement begins with where one would."""
-    return _BEGINS.search(_COMMENTS.sub(" ", text.casefold())) is not None
+    return any(map(_BEGINS.search, _readings(text.casefold())))
+
+
+def _readings(text: str) -> set[str]:
+    """Return a text as it is, and without what may be comments in it. Databases differ on what is
+    one, and on whether one holds others; and a mark inside of quotes begins none."""
+    head, end, tail = text.rpartition("*/")  # a block without an end would be sought to the end
+    blocks = {text, _BLOCK.sub(" ", head + end) + tail, _INNER_BLOCK.sub(" ", text)}
+    return {*blocks, *(_LINE.sub(" ", reading) for reading in blocks)}
 
 
 def need_sql() -> None:
@@ -131,18 +148,17 @@ def destroyed_by_sql(text: str) -> dict[str, bool]:
     plain = text.casefold()
     if not _SQL.search(plain):
         return {}
-    spaced = _COMMENTS.sub(" ", plain)
+    readings = _readings(plain)
     found = {
-        story: True
-        for story, pattern in _ALWAYS.items()
-        if pattern.search(plain) or pattern.search(spaced)
+        story: True for story, pattern in _ALWAYS.items() if any(map(pattern.search, readings))
     }
-    pieces = spaced.split(";")
-    for story, (first, then) in _FOLLOWED.items():
-        if any(_follows(piece, first, then) for piece in pieces):
-            found[story] = True
-    deletes = max(len(_DELETES.findall(plain)), len(_DELETES.findall(spaced)))
-    changes = deletes + sum(_follows(piece, *_UPDATES) for piece in pieces)
+    found |= {
+        story: True
+        for story, words in _FOLLOWED.items()
+        if any(_following(reading, *words) for reading in readings)
+    }
+    deletes = max(len(_DELETES.findall(reading)) for reading in readings)
+    changes = deletes + max(_following(reading, *_UPDATES) for reading in readings)
     if not changes:
         return found
     if len(text) > MAX_READ:
@@ -154,9 +170,10 @@ def destroyed_by_sql(text: str) -> dict[str, bool]:
     return found
 
 
-def _follows(piece: str, first: re.Pattern[str], then: re.Pattern[str]) -> bool:
-    start = first.search(piece)
-    return start is not None and then.search(piece, start.end()) is not None
+def _following(text: str, first: re.Pattern[str], then: re.Pattern[str]) -> int:
+    """Return in how many statements of a text one word follows another."""
+    starts = ((piece, first.search(piece)) for piece in text.split(";"))
+    return sum(bool(start and then.search(piece, start.end())) for piece, start in starts)
 
 
 def _all_bounded(text: str, changes: int) -> bool:
@@ -203,6 +220,16 @@ def _is_bounded(change: exp.Expression) -> bool:
         and not (isinstance(part, exp.Not) and isinstance(part.this, exp.Is))
         for part in parts
     )
+
+
+def empties_a_store(text: str) -> bool:
+    """Tell whether a text is a statement of MongoDB or Redis that destroys many."""
+    return _STORES.search(text.casefold()) is not None
+
+
+def words_of_mutation(text: str) -> set[str]:
+    """Return the names and all other words of a GraphQL document that changes something."""
+    return set(_WORD.findall(text)) if _MUTATION.search(text) else set()
 
 
 def destroyed_by_command(text: str) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from safeguards.plugins.arguments import TooMuchError, walk
+from safeguards.plugins.names import compatible
 from safeguards.text import visible
 from safeguards.types import Agent, AlertSeverity, SafetyAlert
 
@@ -49,12 +50,14 @@ class Text(NamedTuple):
         pointer: where it stands (RFC 6901).
         name: the argument it belongs to: the key it is, or the nearest key above it.
         text: what it says; a number as it is written.
+        plain: the same, `folded`.
         is_key: whether it is itself the name of an argument.
     """
 
     pointer: str
     name: str
     text: str
+    plain: str
     is_key: bool = False
 
 
@@ -62,8 +65,8 @@ def texts(context: dict[str, Any]) -> list[Text]:
     """Return each text and number of an action's arguments, and the names of the arguments.
 
     Raises:
-        TooMuchError: the arguments are too deep or too many, hold more than 256 KiB of text, or
-            something that is no JSON.
+        TooMuchError: the arguments are too deep or too many, hold more than 256 KiB of text, also
+            when it is folded, or something that is no JSON.
     """
     found = []
     characters = 0
@@ -75,20 +78,23 @@ def texts(context: dict[str, Any]) -> list[Text]:
             continue
         else:
             name = key
-            characters += len(key)
-            found.append(Text(pointer, key, key, True))
+        said = [] if key is None else [(key, True)]
         if isinstance(value, str):
-            characters += len(value)
-            found.append(Text(pointer, name, value))
+            said.append((value, False))
         elif isinstance(value, dict | list | tuple):
             names[pointer] = name
         elif isinstance(value, int | float | Decimal):
             if not isinstance(value, bool):
-                found.append(Text(pointer, name, _written(value)))
+                said.append((_written(value), False))
         elif value is not None:
             raise TooMuchError
-        if characters > MAX_TEXT:
-            raise TooMuchError
+        for text, is_key in said:
+            # A folded text may be 18 times as long: what is too long already is not folded.
+            plain = folded(text) if characters + len(text) <= MAX_TEXT else text
+            characters += max(len(text), len(plain))
+            if characters > MAX_TEXT:
+                raise TooMuchError
+            found.append(Text(pointer, name, text, plain, is_key))
     return found
 
 
@@ -103,7 +109,7 @@ def folded(text: str) -> str:
     the digits 0 to 9 for those of any script."""
     if text.isascii():
         return text
-    return unicodedata.normalize("NFKC", text).translate(_FOLDED)
+    return compatible(text).translate(_FOLDED)
 
 
 _PLAIN = re.compile(r"[A-Za-z0-9_/.-]{1,100}")

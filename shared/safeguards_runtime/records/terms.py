@@ -39,7 +39,7 @@ class FieldLimit(BaseModel):
     """The largest number, as a decimal string; `asked`: what the agent asked for."""
 
     at_least: str | None = None
-    """The smallest, likewise."""
+    """The smallest, likewise; where only `at_most` is said, 0, unless less was asked for."""
 
     one_of: tuple[Any, ...] | None = None
     max_length: int | None = None
@@ -61,7 +61,7 @@ class FieldLimit(BaseModel):
         """
         for bound, words, is_over in (
             (self.at_most, "at most", operator.gt),
-            (self.at_least, "at least", operator.lt),
+            (self._smallest(asked), "at least", operator.lt),
         ):
             if bound is None:
                 continue
@@ -80,11 +80,21 @@ class FieldLimit(BaseModel):
         Args:
             asked: what the agent asks for; None if that is not known.
         """
-        bounds = (("at least", self.at_least), ("at most", self.at_most))
+        bounds = (("at least", self._smallest(asked)), ("at most", self.at_most))
         said = [f"{words} {_bound(bound, asked)}" for words, bound in bounds if bound is not None]
         said += [self._choices()] if self.one_of is not None else []
         said += [self._length()] if self.max_length is not None else []
         return ", ".join(said)
+
+    def _smallest(self, asked: Any) -> str | None:
+        """Return the smallest number: 0 where only the largest is said, as a number
+        below it is an amount that goes the other way."""
+        number, largest = _decimal(asked), _decimal(self.at_most)
+        if self.at_most is None or self.at_least is not None or number is None:
+            return self.at_least
+        if number < 0 or (largest is not None and largest < 0):
+            return None
+        return "0"
 
     def _choices(self) -> str:
         texts = [one if isinstance(one, str) else json.dumps(one) for one in self.one_of or ()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar
@@ -14,7 +13,7 @@ from safeguards.configuration import Config, read_config
 from safeguards.plugins.action_words import type_matches
 from safeguards.plugins.arguments import TooMuchError, walk
 from safeguards.plugins.base import Safeguard
-from safeguards.plugins.names import plain_name, spellings
+from safeguards.plugins.names import compatible, plain_name, spellings
 from safeguards.text import visible
 from safeguards.types import Agent, AlertSeverity, SafetyAlert
 
@@ -138,7 +137,7 @@ class HealthcareSafeguard(Safeguard):
                     characters += len(text)
                     if characters > MAX_TEXT:
                         raise TooMuchError
-                    folded = unicodedata.normalize("NFKC", text).casefold()
+                    folded = compatible(text).casefold()
                     yield from (
                         (pointer, kind) for kind, p in _PATTERNS.items() if p.search(folded)
                     )
@@ -159,7 +158,7 @@ def _finding(kind: str, places: list[str], about: dict[str, Any]) -> SafetyAlert
 
 def _place(pointer: str) -> str:
     """Return a pointer without the patient data that its keys may hold."""
-    folded = unicodedata.normalize("NFKC", pointer).casefold()
+    folded = compatible(pointer).casefold()
     if any(pattern.search(folded) for pattern in _PATTERNS.values()):
         for pattern in _PATTERNS.values():
             folded = pattern.sub("…", folded)
