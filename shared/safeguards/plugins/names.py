@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
+from typing import Literal
 
 _SEPARATORS = re.compile(r"[\W_]+")
 """Whatever is no letter or digit: tools are called `github/delete-repo` and `stripe.pay` too."""
@@ -52,13 +53,13 @@ def words(text: str) -> frozenset[str]:
     return frozenset(word for name in spellings(text) for word in name.split("_") if word)
 
 
-def compatible(text: str) -> str:
-    """Return a text in compatibility forms (UAX #15, NFKC), piece by piece: the time that it takes
-    to put marks in order grows with the square of how many follow each other."""
+def compatible(text: str, form: Literal["NFKC", "NFKD"] = "NFKC") -> str:
+    """Return a text in compatibility forms (UAX #15), piece by piece: the time that it takes to put
+    marks in order grows with the square of how many follow each other."""
     if text.isascii():
         return text
     pieces = (text[at : at + _PIECE] for at in range(0, len(text), _PIECE))
-    return "".join(unicodedata.normalize("NFKC", piece) for piece in pieces)
+    return "".join(unicodedata.normalize(form, piece) for piece in pieces)
 
 
 def _seen(text: str) -> str:

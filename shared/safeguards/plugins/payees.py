@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import fnmatch
 import re
-import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
 from safeguards.plugins.fields import RECIPIENTS, Place, compact_name
+from safeguards.plugins.names import compatible
 from safeguards.plugins.texts import folded
 
 MAX_PAYEES = 100
@@ -99,7 +99,7 @@ def same_payee(text: str) -> str:
     """Return what is the same in every spelling of a payee, so that another spelling is no new
     budget: case, spaces, punctuation, accents, invisible characters and compatibility forms
     (UAX #15, NFKD) are left out."""
-    folded = unicodedata.normalize("NFKD", text).casefold()
+    folded = compatible(text, "NFKD").casefold()
     return "".join(c for c in folded if c.isalnum() or c == "@") or folded
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from decimal import Context, Decimal
 from typing import Any, NamedTuple
 
@@ -21,6 +20,7 @@ from safeguards.plugins.fields import (
     Place,
     compact_name,
 )
+from safeguards.plugins.names import compatible
 from safeguards.plugins.payees import MAX_PAYEES, UnreadableError, named_in, same_payee
 from safeguards.plugins.scopes import Scope, common_key, digest
 from safeguards.text import visible
@@ -38,7 +38,7 @@ def read_currency(text: str) -> str:
     Raises:
         ValueError: it is not 3 to 8 letters.
     """
-    plain = unicodedata.normalize("NFKC", text).strip().upper()
+    plain = compatible(text).strip().upper()
     if not _CURRENCY.fullmatch(plain):
         raise ValueError("a currency is 3 to 8 letters, such as EUR")
     return plain
