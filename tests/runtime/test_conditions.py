@@ -387,18 +387,24 @@ def test_nothing_that_an_agent_wrote_is_kept(source: str) -> None:
             with contextlib.suppress(ConditionError):
                 condition.holds("trader", "send_money", context)
 
-    tracemalloc.start()
-    try:
-        for _ in range(3):
-            judge()
+    def kept() -> int:
+        """Return by how many bytes one more round grew what is held."""
         gc.collect()
         before, _ = tracemalloc.get_traced_memory()
         judge()
         gc.collect()
         after, _ = tracemalloc.get_traced_memory()
+        return after - before
+
+    tracemalloc.start()
+    try:
+        for _ in range(3):
+            judge()
+        # Threads of other tests may hold something for a moment; what is kept is kept each time.
+        least = min(kept() for _ in range(5))
     finally:
         tracemalloc.stop()
-    assert after - before < 30 * rounds
+    assert least < 30 * rounds
 
 
 def test_arguments_are_not_released_twice() -> None:
