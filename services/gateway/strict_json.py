@@ -1,14 +1,14 @@
-"""JSON bodies read strictly (RFC 8259, I-JSON RFC 7493): what is ambiguous is refused."""
+"""Bodies of requests, read as strict JSON: what is ambiguous is refused."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
+from safeguards import strict_json
 from safeguards.canonical import MAX_DEPTH
 from services.gateway.problems import Problem
 
@@ -47,23 +47,9 @@ def parse(body: bytes) -> Any:
         Problem: as `StrictRequest.json`.
     """
     try:
-        text = body.decode("utf-8")
-        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique)
+        return strict_json.parse(body)
     except RecursionError as error:
         detail = f"the body nests deeper than {MAX_DEPTH}: flatten it"
         raise Problem(422, "too_deep", detail) from error
     except ValueError as error:
         raise Problem(400, "invalid_json", f"the body is no valid JSON: {error}") from error
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON: leave the field out")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in members:
-            raise ValueError(f"the name {name[:80]!r} is repeated in one object")
-        members[name] = value
-    return members

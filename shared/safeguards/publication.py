@@ -6,12 +6,12 @@ names the key (`kid`); the payload is a `Publication`. Needs the extra `publishe
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
+from safeguards import strict_json
 from safeguards.contracts import ActionSubmission
 from safeguards.errors import MissingExtraError, SignatureError
 from safeguards.identifiers import is_id
@@ -97,7 +97,7 @@ def open_publication(compact: str, public_key: dict[str, Any]) -> Publication:
     except Exception as error:
         raise SignatureError("its signature is not valid") from error
     try:
-        return Publication.model_validate(json.loads(verified.payload))
+        return Publication.model_validate(strict_json.parse(verified.payload))
     except (ValidationError, ValueError, RecursionError) as error:
         raise SignatureError(f"its content does not fit: {error}") from error
 

@@ -104,7 +104,8 @@ def test_a_form_in_slack_says_its_limits(stack: Stack) -> None:
     asked = agent.request_approval("trader", "Pay within limits", payout)
     modal = opened(stack, asking(stack, "Pay within limits"), "modify")
     amount, account = (modal.inputs()[f"field:{position}"] for position in (0, 1))
-    assert amount["hint"]["text"].startswith("At least 0, at most 2,500.00 (what the agent asks for).")
+    limits = "At least 0, at most 2,500.00 (what the agent asks for)."
+    assert amount["hint"]["text"].startswith(limits)
     chosen = [option["value"] for option in account["element"]["options"]]
     assert chosen == LIMITS["account"]["one_of"]
     refused = stack.slack_bot.submit(modal, {"field:0": "2500.01"})

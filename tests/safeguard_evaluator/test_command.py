@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -327,6 +328,22 @@ def test_an_action_that_cannot_be_read_is_named(tmp_path: Path, policies: Path) 
     path.write_bytes(b"\xff{}")
     with pytest.raises(ConfigurationError, match=r"action\.json: is no action: .* UTF-8"):
         printed("explain", policies, "--action", str(path))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ('{"agent_id": "a", "agent_id": "b"}', "the name 'agent_id' is repeated in one object"),
+        ('{"context": {"amount": NaN}}', "NaN is not JSON"),
+        ('{"context": ' + "[" * 100_000, "it nests too deep"),
+        ("{", "it is no valid JSON"),
+    ],
+)
+def test_what_the_gateway_would_not_read_is_not_explained(
+    policies: Path, given: str, words: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(words)):
+        printed("explain", policies, "--action", "-", given=given)
 
 
 def test_a_pipe_is_no_policy_file(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
+from safeguards import strict_json
 from safeguards.contracts import ActionSubmission
 from safeguards.errors import ConfigurationError, SafeguardsError
 from safeguards.text import visible
@@ -164,15 +165,19 @@ def _submission(path: str) -> ActionSubmission:
     where = "standard input" if path == "-" else path
     content = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
     try:
-        return ActionSubmission.model_validate_json(content.decode())
+        return ActionSubmission.model_validate(strict_json.parse(content))
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{where}: is no action: it is not in UTF-8") from error
+    except RecursionError as error:
+        raise ConfigurationError(f"{where}: is no action: it nests too deep") from error
     except ValidationError as error:
         wrong = [
             f"{'.'.join(map(str, line['loc'])) or 'the top'}: {line['msg']}"
             for line in error.errors(include_url=False)
         ]
         raise ConfigurationError(f"{where}: is no action: {'; '.join(wrong)}") from error
+    except ValueError as error:
+        raise ConfigurationError(f"{where}: is no action: it is no valid JSON: {error}") from error
 
 
 def _print(line: str) -> None:
