@@ -160,11 +160,17 @@ class SentinelGroup:
     def await_failover(self, old: ValkeyServer, *, replicas: int = 1) -> ValkeyServer:
         """Wait until all sentinels name another master than `old`, and so many replicas follow it.
 
+        No sentinel is still about it then: one whose new master dies before would name that dead
+        one until it comes back.
+
         Returns:
             The new master.
         """
 
         def is_over() -> bool:
+            states = [self.ask(sentinel, "SENTINEL MASTER", NAME) for sentinel in self.sentinels]
+            if any("failover_in_progress" in state["flags"] for state in states):
+                return False
             ports = {self._master_port(sentinel) for sentinel in self.sentinels}
             return len(ports) == 1 and old.port not in ports
 
