@@ -11,11 +11,11 @@ from typing import Literal
 from prometheus_client import Gauge
 
 from safeguards.types import ActionStatus
+from safeguards_runtime.headlines.sentence import headline
 from safeguards_runtime.records import Approval
 from safeguards_runtime.store import Store
 from safeguards_runtime.store.encoding import NEWS
 from services.gateway.tail import Row, StreamTail, order
-from services.gateway.wording import headline
 
 EVERYTHING = "*"
 """The one topic of the news."""

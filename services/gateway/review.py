@@ -8,6 +8,7 @@ from typing import NamedTuple
 from fastapi import APIRouter, Request, Response
 
 from safeguards.identifiers import is_id
+from safeguards_runtime.headlines.sentence import Headline, headline
 from safeguards_runtime.records import Approval, Delivery
 from safeguards_runtime.records.delivery import parcel_index, token_hash
 from services.gateway.console.answering import answered
@@ -19,7 +20,6 @@ from services.gateway.console.requests import seen, whole
 from services.gateway.console.session import comes_from_us, session_of
 from services.gateway.pages import HEADERS, page
 from services.gateway.parts import Gateway, Parts
-from services.gateway.wording import Headline, headline
 
 router = APIRouter(prefix="/review", include_in_schema=False)
 

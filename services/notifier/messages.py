@@ -14,6 +14,7 @@ from safeguards.notifications.message import Answerable, Link, Message, Thread
 from safeguards.notifications.rendering import argument_label
 from safeguards.text import visible
 from safeguards.types import ActionStatus, AlertSeverity
+from safeguards_runtime.headlines.sentence import headline_of
 from safeguards_runtime.records import Action, Approval, Delivery
 from safeguards_runtime.records.events import (
     ALERT_RAISED,
@@ -141,7 +142,6 @@ def _request(
     console_url: str | None,
 ) -> Message:
     deadline = _moment(asked.expires_at, reader.zone)
-    title = visible(asked.title, single_line=True, limit=TITLE_LIMIT)
     lead = _LEADS.get(delivery.event, "Nobody could be reached")
     if delivery.event == HANDED_OVER and delivery.reviewer_id is None and asked.claim:
         lead = f"Handed over to {visible(asked.claim.reviewer_id, single_line=True, limit=60)}"
@@ -162,7 +162,7 @@ def _request(
         id=delivery.id,
         event=delivery.event,
         created_at=_happened_at(delivery, asked),
-        subject=f"{lead}: {title} (until {deadline})",
+        subject=f"{lead}: {_what(asked)} (until {deadline})",
         severity=asked.severity,
         facts=tuple(facts),
         agent_words=asked.description,
@@ -196,7 +196,7 @@ def _is_whole(asked: Approval) -> bool:
     conversation there is no more than the one answer that it shows."""
     answered = [question for question in asked.questions if question.answer]
     return (
-        len(visible(asked.title, single_line=True)) <= TITLE_LIMIT
+        len(visible(asked.agents_title, single_line=True)) <= TITLE_LIMIT
         and len(answered) <= 1
         and all(
             len(_text(value)) <= VALUE_LIMIT
@@ -289,13 +289,12 @@ def _footer(delivery: Delivery, asked: Approval, reader: Reader, *, is_open: boo
 def _alert(delivery: Delivery, source: Action) -> Message:
     judged = source.judgement
     severity = judged.severity if judged else AlertSeverity.INFO
-    what = visible(source.title or source.action_type, single_line=True, limit=150)
     agent = visible(source.agent_id, single_line=True)
     return Message(
         id=delivery.id,
         event=delivery.event,
         created_at=source.created_at,
-        subject=f"{severity}: {agent} goes ahead with {what}",
+        subject=f"{severity}: {agent} goes ahead: {_what(source)}",
         severity=severity,
         facts=_facts(source),
         agent_words=source.description,
@@ -308,12 +307,11 @@ def _outcome(delivery: Delivery, source: Action | Approval) -> Message:
     outcome = source.outcome
     if outcome is None:
         raise ValueError(f"{source.id} has no outcome to tell of")
-    title = visible(source.title or source.action_type, single_line=True, limit=150)
     return Message(
         id=delivery.id,
         event=delivery.event,
         created_at=outcome.decided_at,
-        subject=f"{_ENDED[outcome.status]}: {title}",
+        subject=f"{_ENDED[outcome.status]}: {_what(source)}",
         severity=source.severity if isinstance(source, Approval) else AlertSeverity.INFO,
         facts=(*_decided(outcome), *_changes(source, outcome.modifications), *_facts(source)),
         reasons=(),
@@ -370,6 +368,19 @@ def _facts(source: Action | Approval) -> tuple[tuple[str, str], ...]:
         if (name, value) != ("action_type", source.action_type)
     ]
     return tuple(rows)
+
+
+def _what(source: Action | Approval) -> str:
+    """Return what a message is about, as its subject says it: the title that the agent gave, or
+    what would run in one sentence, unless its arguments could mean something else."""
+    title, context = source.title, source.context
+    if isinstance(source, Approval):
+        title, context = source.agents_title, source.shown_context
+    said = (title or "").strip()
+    if not said:
+        made = headline_of(source.action_type, context)
+        said = made.sentence if not made.is_ambiguous else source.title or source.action_type
+    return visible(said, single_line=True, limit=TITLE_LIMIT)
 
 
 def _text(value: Any) -> str:

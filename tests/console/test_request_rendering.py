@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from safeguards_runtime.headlines.sentence import headline_of
 from services.gateway.console.arguments import (
     MAX_NODES,
     PAGE_CHARACTERS,
@@ -18,7 +19,6 @@ from services.gateway.console.arguments import (
 )
 from services.gateway.console.differences import differences
 from services.gateway.console.evidence import Address, addresses
-from services.gateway.wording import headline_of
 from tests.rendering.mails import HOSTILE_TEXTS
 from tests.runtime.samples import asked
 

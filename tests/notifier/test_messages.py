@@ -17,6 +17,7 @@ from safeguards.webhooks import EVENTS
 from safeguards_runtime.records import Action, Approval, Delivery, Record, waiting
 from safeguards_runtime.records import action as action_rules
 from safeguards_runtime.records import approval as approval_rules
+from safeguards_runtime.records.approval_record import made_title
 from safeguards_runtime.records.events import (
     ACTION_RESOLVED,
     ALERT_RAISED,
@@ -88,6 +89,30 @@ def test_a_request_says_what_and_until_when() -> None:
     assert _facts(message)["Answer by"] == "1 Jan 2026 12:05:00 UTC"
     assert message.link is not None
     assert message.link.url == URL
+
+
+def _untitled(context: dict[str, Any]) -> Approval:
+    """Return a request for which the agent gave no title: one that a policy made it ask for."""
+    made = asked({"action_type": "send_money", **context})
+    return made.model_copy(update={"title": made_title(made.agent_id, made.action_type)})
+
+
+def test_without_a_title_the_subject_says_what_would_run() -> None:
+    """With what a reviewer has changed; afterwards, what was decided on."""
+    source = _untitled({"amount": "2500.00", "currency": "EUR", "recipient": "ACME"})
+    assert "needed: Send €2,500.00 to ACME (until" in _said(source).subject
+    changed = source.model_copy(update={"modifications": {"amount": "9.00"}})
+    assert "needed: Send €9.00 to ACME (until" in _said(changed).subject
+    approved = responded(source, "approve")
+    assert _said(approved, RESOLVED, url=None).subject == "Approved: Send €2,500.00 to ACME"
+
+
+def test_a_subject_does_not_guess() -> None:
+    """Where the arguments could mean something else, it says no more than the type."""
+    source = _untitled({"amount": "1.00", "total_amount": "9000.00", "currency": "EUR"})
+    assert "needed: trader wants to run send_money (until" in _said(source).subject
+    notified = _notified(action_type="send_money", context={"recipient": "a", "payee": "b"})
+    assert _said(notified, ALERT_RAISED).subject == "ERROR: trader goes ahead: send_money"
 
 
 def test_times_are_in_the_readers_zone() -> None:
@@ -261,7 +286,7 @@ def _notified(**submission: Any) -> Action:
 
 def test_an_alert_tells_and_does_not_ask() -> None:
     message = _said(_notified(title="Pay ACME"), ALERT_RAISED, url=None)
-    assert message.subject == "ERROR: trader goes ahead with Pay ACME"
+    assert message.subject == "ERROR: trader goes ahead: Pay ACME"
     assert message.severity is AlertSeverity.ERROR
     assert message.reasons == ("over the limit",)
     assert message.answerable is None

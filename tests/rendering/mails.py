@@ -58,7 +58,7 @@ OUTCOME = Message(
 
 ALERT = Message(
     event="alert.raised",
-    subject="WARNING: financial_advisor goes ahead with Send a report to 240 clients",
+    subject="WARNING: financial_advisor goes ahead: Send a report to 240 clients",
     severity=AlertSeverity.WARNING,
     facts=(("Agent", "financial_advisor"), ("Action", "send_mail"), ("recipients", "240")),
     agent_words="Quarterly report, as every quarter.",

@@ -15,8 +15,9 @@ from itsdangerous import BadData
 from safeguards.contracts import ResponseKind, ResponseSubmission
 from safeguards.identifiers import is_id
 from safeguards.types import AlertSeverity
+from safeguards_runtime.headlines.amounts import AMOUNT_LIMIT, money_words
+from safeguards_runtime.headlines.sentence import headline
 from safeguards_runtime.records import Approval, Refusal
-from services.gateway.amounts import AMOUNT_LIMIT, money_words
 from services.gateway.approvals import judged
 from services.gateway.console.listing import Reader, reader_of
 from services.gateway.console.people import ending
@@ -24,7 +25,6 @@ from services.gateway.console.session import FromOurPage, Session, SignedIn
 from services.gateway.pages import page
 from services.gateway.parts import Gateway, Parts
 from services.gateway.problems import Problem
-from services.gateway.wording import headline
 
 MAX_AT_ONCE = 100
 

@@ -14,6 +14,7 @@ from fastapi.responses import RedirectResponse
 
 from safeguards.identifiers import is_id
 from safeguards.text import visible
+from safeguards_runtime.headlines.sentence import Headline, headline_of
 from safeguards_runtime.records import Action, Change, Grant, Refusal, grant
 from safeguards_runtime.records.action import uses_index
 from safeguards_runtime.records.bounds import Bound
@@ -25,7 +26,7 @@ from services.gateway.pages import HEADERS, page
 from services.gateway.parts import Gateway, Parts
 from services.gateway.problems import Problem
 from services.gateway.typed_text import text_of
-from services.gateway.wording import Headline, duration, headline_of
+from services.gateway.wording import duration
 
 router = APIRouter(prefix="/console/grants", include_in_schema=False)
 

@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 
 from safeguards.identifiers import is_id
 from safeguards.types import AlertSeverity
+from safeguards_runtime.headlines.sentence import Headline, headline
 from safeguards_runtime.records import Approval, Halts
 from safeguards_runtime.records.approval import open_question
 from safeguards_runtime.records.halts import HALTS_ID, halts_of
@@ -33,7 +34,7 @@ from services.gateway.console.searching import SEARCHED_CHARACTERS
 from services.gateway.console.session import Session, SignedIn
 from services.gateway.pages import HEADERS, page
 from services.gateway.parts import Gateway, Parts
-from services.gateway.wording import RISKS, Headline, duration, headline
+from services.gateway.wording import RISKS, duration
 
 MAX_NAMES = 200
 """How many agents and action types there are to choose from; others are found by searching."""

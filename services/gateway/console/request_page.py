@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from fastapi import Request, Response
 
 from safeguards.contracts import ResponseKind, ResponseSubmission
+from safeguards_runtime.headlines.sentence import headline
 from safeguards_runtime.records import Approval, Delivery, Grant, Halts, Refusal
 from safeguards_runtime.records.action import granted_index
 from safeguards_runtime.records.delivery import source_index
@@ -33,7 +34,7 @@ from services.gateway.console.timeline import Named, person, timeline
 from services.gateway.pages import page
 from services.gateway.parts import Parts
 from services.gateway.typed_text import editable_fields
-from services.gateway.wording import RISKS, headline
+from services.gateway.wording import RISKS
 
 FIELD = "field:"
 """What a form's names of the context's fields begin with."""

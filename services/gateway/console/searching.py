@@ -7,8 +7,8 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
+from safeguards_runtime.headlines.sentence import headline
 from safeguards_runtime.records import Approval
-from services.gateway.wording import headline
 
 SEARCHED_CHARACTERS = 20_000
 """How many characters of each request are searched."""

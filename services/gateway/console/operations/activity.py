@@ -9,11 +9,11 @@ from datetime import datetime, timedelta
 
 from safeguards.contracts import Outcome, Verdict
 from safeguards.types import ActionStatus
+from safeguards_runtime.headlines.sentence import headline, headline_of
 from safeguards_runtime.records import Action, Approval, approval
 from safeguards_runtime.store import Store
 from services.gateway.console.people import ending
 from services.gateway.parts import Parts
-from services.gateway.wording import headline, headline_of
 
 DAYS = 30
 

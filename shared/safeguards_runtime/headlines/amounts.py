@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from safeguards.text import visible
-from services.gateway.leaves import Leaf
+from safeguards_runtime.headlines.leaves import Leaf
 
 AMOUNT_LIMIT = 40
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from services.gateway.leaves import MAX_VALUES
-from services.gateway.wording import headline_of
+from safeguards_runtime.headlines.leaves import MAX_VALUES
+from safeguards_runtime.headlines.sentence import headline_of
 
 AMOUNTS = "more than one argument could be the amount"
 RECIPIENTS = "more than one argument could be the recipient"

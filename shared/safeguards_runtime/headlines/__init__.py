@@ -1,0 +1,1 @@
+"""What a request is about, in one sentence made of what would run."""
