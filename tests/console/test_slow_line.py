@@ -25,8 +25,8 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(900
 PAUSE = 0.02
 """Seconds before each part of a page: longer than a browser waits before it draws what is there."""
 
-_PART = re.compile(rb"(?=<(?:a|button|summary|section)\b)")
-"""Before what is pressed, and before what stands beside something else."""
+_PART = re.compile(rb"(?=<(?:a|button|summary|section)\b)|(?<=\">)(?=\w[^<]*</span>)")
+"""Before what is pressed, before what stands beside something else, and before a badge's words."""
 
 
 class SlowLine:
@@ -68,7 +68,7 @@ async def slow_url(console: Stack) -> AsyncIterator[str]:
     server.close()
 
 
-@pytest.mark.parametrize("name", ["request-explained", "inbox"])
+@pytest.mark.parametrize("name", ["request-explained", "request-timed-out", "inbox"])
 async def test_what_has_arrived_stays_where_it_is(
     browser: Browser,
     slow_url: str,

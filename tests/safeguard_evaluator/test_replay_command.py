@@ -226,6 +226,8 @@ def test_the_second_process_ends_with_the_command(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        # What a shell starts in the background ignores it, and so do those it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     eventually(lambda: len(children.read_text().split()) == 2, "the second process has started")
