@@ -34,6 +34,7 @@ from safeguards_runtime.records.grant import GrantWish
 from safeguards_runtime.reviewers import Reviewer
 from safeguards_runtime.store import Store
 from safeguards_runtime.store.store import ClaimedError, Seen
+from services.gateway.deciding import decide
 from services.gateway.idempotency import Claim, IdempotencyKey
 from services.gateway.keys import (
     Agent,
@@ -191,15 +192,15 @@ async def judged(
         Problem: 404 if there is no such approval.
     """
 
-    def rule(record: Approval | None, now: datetime) -> Change | tuple[Change, ...] | None:
+    def rule(record: Approval | None, now: datetime) -> tuple[Change, ...]:
         if record is None:
             raise not_found("approval", approval_id)
         change = judgement(record, submission, reviewer, via, now, wards=wards, link=link)
         if change is None or wish is None:
-            return change
+            return (change,) if change else ()
         return grant.give(change, wish, reviewer_id=reviewer.id, groups=reviewer.groups, via=via)
 
-    record = await store.apply(approval_id, Approval, rule, seen=seen)
+    record = await decide(store, approval_id, rule, seen=seen)
     if record is None:
         raise not_found("approval", approval_id)
     return record

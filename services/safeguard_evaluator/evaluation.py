@@ -17,11 +17,12 @@ from safeguards_runtime.policy_book import PolicyBook
 from safeguards_runtime.records import Action, Approval, Change, Grant, Record, action, grant
 from safeguards_runtime.records.approval import amended
 from safeguards_runtime.records.halts import HALTS_ID, halts_of
+from safeguards_runtime.records.window import Ledger
 from safeguards_runtime.reloading import InForce
 from safeguards_runtime.rules import Rules
 from safeguards_runtime.store import Store
 from safeguards_runtime.topology import Service
-from services.safeguard_evaluator.judging import ledger_of, settle, write_verdicts
+from services.safeguard_evaluator.judging import settle, write_verdicts
 from services.safeguard_evaluator.permitting import let_through
 from services.safeguard_evaluator.plugins import Plugins
 from services.safeguard_evaluator.publications import take_in
@@ -191,7 +192,7 @@ class Evaluator:
             standing, *rest, halts = records
             if not isinstance(standing, Approval) or standing.amendment != asked.amendment:
                 return ()
-            ledger = ledger_of(windows, rest[len(others) :], now)
+            ledger = Ledger.of(windows, rest[len(others) :], now)
             ledger.release(held)
             halted = halts_of(halts).why(asked.agent_id, asked.action_type)
             judgement = judge(inspection, ledger, halted)

@@ -14,7 +14,7 @@ from safeguards.plugins import WindowSafeguard
 from safeguards_runtime.records import Action, Approval, Change, Record, action
 from safeguards_runtime.records.halts import HALTS_ID, halts_of
 from safeguards_runtime.records.judgement import Judgement
-from safeguards_runtime.records.window import Ledger, Reservation, Window, reservations
+from safeguards_runtime.records.window import Ledger, Reservation, reservations
 from safeguards_runtime.remote_agent import RemoteAgent
 from safeguards_runtime.store import Store, StoreBusyError
 from safeguards_runtime.topology import Service
@@ -90,7 +90,7 @@ async def _write_group(
     def rule(records: Sequence[Record | None], now: datetime) -> tuple[Change, ...]:
         asking.clear()
         *standing, halts = records
-        ledger = ledger_of(windows, standing[len(ids) :], now)
+        ledger = Ledger.of(windows, standing[len(ids) :], now)
         changes = []
         for one, record in zip(group, standing, strict=False):
             if not isinstance(record, Action) or not record.owes(Service.EVALUATOR):
@@ -112,15 +112,6 @@ async def _write_group(
         log.warning("windows keep changing", actions=len(ids), error=str(error))
         return []
     return asking
-
-
-def ledger_of(ids: Sequence[str], records: Sequence[Record | None], now: datetime) -> Ledger:
-    """Return the ledger of windows as they were loaded, in the order of their ids."""
-    windows = {
-        record_id: record if isinstance(record, Window) else None
-        for record_id, record in zip(ids, records, strict=True)
-    }
-    return Ledger(windows, now)
 
 
 def _why(halts: Record | None, record: Action) -> str | None:
@@ -160,14 +151,14 @@ async def _settle(store: Store, ended: Action, safeguards: Mapping[str, WindowSa
     held = ended.judgement.reservations
     approval = await store.get(ended.approval_id, Approval)
     asked = ended.context if approval is None else approval.context
-    final = _final(ended, asked, held, safeguards)
+    final = _final(ended, asked, ended.judgement, safeguards)
     windows = sorted({one.window_id for one in (*held, *final)})
 
     def rule(found: Sequence[Record | None], now: datetime) -> tuple[Change, ...]:
         record, *rest = found
         if not isinstance(record, Action) or not action.is_to_be_settled(record):
             return ()
-        ledger = ledger_of(windows, rest, now)
+        ledger = Ledger.of(windows, rest, now)
         if final != held:
             ledger.release(held)
             ledger.reserve(final)
@@ -180,7 +171,7 @@ async def _settle(store: Store, ended: Action, safeguards: Mapping[str, WindowSa
 def _final(
     ended: Action,
     asked: Mapping[str, Any],
-    held: tuple[Reservation, ...],
+    judged: Judgement,
     safeguards: Mapping[str, WindowSafeguard],
 ) -> tuple[Reservation, ...]:
     """Return what an ended action counts in the end: nothing if it may not run.
@@ -188,20 +179,21 @@ def _final(
     Args:
         ended: the action.
         asked: its arguments, as its agent has last asked for them.
-        held: what it has reserved.
+        judged: how it was judged.
         safeguards: those in force, by name.
     """
     outcome = ended.outcome
     if outcome is None or not outcome.status.allows:
         return ()
     if not outcome.modifications:
-        return held
+        return judged.reservations
     context = as_checked(ended.action_type, {**asked, **outcome.modifications})
-    return recounted(held, ended.agent_id, context, safeguards)
+    return recounted(judged, outcome.decided_at, ended.agent_id, context, safeguards)
 
 
 def recounted(
-    held: tuple[Reservation, ...],
+    judged: Judgement,
+    decided_at: datetime,
     agent_id: str,
     context: dict[str, Any],
     safeguards: Mapping[str, WindowSafeguard],
@@ -209,18 +201,20 @@ def recounted(
     """Return what an action counts by other arguments than it was judged by.
 
     Args:
-        held: what it has reserved.
+        judged: how it was judged.
+        decided_at: when the arguments became others, UTC: from then on counts what a safeguard
+            could not count before.
         agent_id: whose action it is.
         context: the other arguments, with its `action_type`.
         safeguards: those in force, by name.
     """
     final: list[Reservation] = []
-    for name in dict.fromkeys(one.safeguard for one in held):
-        before = tuple(one for one in held if one.safeguard == name)
+    for name in dict.fromkeys([*judged.counting, *(one.safeguard for one in judged.reservations)]):
+        before = tuple(one for one in judged.reservations if one.safeguard == name)
         safeguard = safeguards.get(name)
         if safeguard is None:
             final += before
             continue
         measures = safeguard.measures(RemoteAgent(agent_id), context)
-        final += reservations({name: measures}, before[0].at)
+        final += reservations({name: measures}, before[0].at if before else decided_at)
     return tuple(final)

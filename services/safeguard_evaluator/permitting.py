@@ -16,7 +16,7 @@ from safeguards_runtime.records.judgement import Judgement
 from safeguards_runtime.records.window import Ledger
 from safeguards_runtime.reviewers import Directory
 from safeguards_runtime.store import Store, StoreBusyError
-from services.safeguard_evaluator.judging import count, ledger_of
+from services.safeguard_evaluator.judging import count
 from services.safeguard_evaluator.verdicts import Inspection, Judged, judge
 
 log = structlog.get_logger(__name__)
@@ -84,7 +84,7 @@ async def _used(
 
     def rule(records: Sequence[Record | None], now: datetime) -> tuple[Change, ...]:
         standing, *rest, halts = records
-        ledger = ledger_of(windows, rest[len(ids) :], now)
+        ledger = Ledger.of(windows, rest[len(ids) :], now)
         try:
             return permitted(standing, rest, ledger, halts_of(halts))
         except Exception:

@@ -247,7 +247,11 @@ def judge(inspection: Inspection, ledger: Ledger, halted: str | None = None) -> 
     if default is verdict:
         reasons.append(f"no policy is for actions of type {inspection.asked.action_type}")
     names = dict.fromkeys(name for one in deciding for name in one.policy.safeguards)
-    measures = {name: one.measures for name, one in found.items()}
+    measures = {
+        name: one.measures
+        for name, one in found.items()
+        if verdict is not Verdict.DENY and isinstance(book.safeguards.get(name), WindowSafeguard)
+    }
     return Judgement(
         verdict=verdict,
         alerts=tuple(_view(name, alert) for name in names for alert in found[name].alerts),
@@ -259,7 +263,8 @@ def judge(inspection: Inspection, ledger: Ledger, halted: str | None = None) -> 
         terms=strictest([book.terms_of(finding.policy) for finding in strict])
         if strict
         else _direct(inspection),
-        reservations=reservations(measures, ledger.now) if verdict is not Verdict.DENY else (),
+        reservations=reservations(measures, ledger.now),
+        counting=tuple(measures),
     )
 
 

@@ -51,7 +51,7 @@ class _Open:
     number: int
     action: RecordedAction
     ending: Ending
-    held: tuple[Reservation, ...]
+    judged: Judgement
 
 
 class Rerun:
@@ -125,18 +125,17 @@ class Rerun:
         """Tell whether people answer later, and remember it."""
         asks = judgement.verdict is Verdict.REQUIRE_APPROVAL
         answer = action.answer if asks else None
-        held = judgement.reservations
-        if answer is not None and held:
-            heappush(self._open, _Open(answer.at, self._judged, action, answer, held))
+        if answer is not None and (judgement.reservations or answer.context is not None):
+            heappush(self._open, _Open(answer.at, self._judged, action, answer, judgement))
         return answer is not None
 
     def _settle(self, one: _Open) -> None:
         """Count what people have answered, as the evaluator does when an action ends."""
         self._desk.now = max(self._desk.now, one.until)
         ledger = self._desk.ledger
-        final = self._final(one)
-        if final != one.held:
-            ledger.release(one.held)
+        held, final = one.judged.reservations, self._final(one)
+        if final != held:
+            ledger.release(held)
             ledger.reserve(final)
         ledger.allow(final)
         self._desk.keep(ledger)
@@ -145,7 +144,7 @@ class Rerun:
         if not one.ending.status.allows:
             return ()
         if one.ending.context is None:
-            return one.held
+            return one.judged.reservations
         safeguards = {
             name: safeguard
             for name, safeguard in self.book.safeguards.items()
@@ -153,7 +152,7 @@ class Rerun:
         }
         action = one.action
         context = as_checked(action.action_type, one.ending.context)
-        return recounted(one.held, action.agent_id, context, safeguards)
+        return recounted(one.judged, one.until, action.agent_id, context, safeguards)
 
 
 async def rerun(

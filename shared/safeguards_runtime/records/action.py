@@ -12,6 +12,7 @@ from safeguards.types import ActionStatus
 from safeguards_runtime.records.events import ACTION_RESOLVED, ALERT_RAISED
 from safeguards_runtime.records.judgement import Judgement
 from safeguards_runtime.records.record import Change, Record, Refusal
+from safeguards_runtime.records.window import Ledger
 from safeguards_runtime.topology import Service
 
 EVALUATE = "evaluate"
@@ -193,9 +194,24 @@ def judged_again(action: Action, judgement: Judgement, now: datetime) -> Change 
     before = action.judgement
     if before is None or action.status.is_final or before.reservations == judgement.reservations:
         return None
-    counted = before.model_copy(update={"reservations": judgement.reservations})
+    update = {"reservations": judgement.reservations, "counting": judgement.counting}
+    counted = before.model_copy(update=update)
     after = action.model_copy(update={"judgement": counted})
     return Change(action, after, "counted_again", Service.EVALUATOR.value, now)
+
+
+def counted(action: Action, ledger: Ledger) -> tuple[Change, ...]:
+    """Count what an action counts once it may run, in the very write by which it may: nothing is
+    judged in between. Settling it afterwards finds it counted."""
+    judged = action.judgement
+    if judged is None or action.status.is_final:
+        return ()
+    ledger.allow(judged.reservations)
+    held = [one.model_copy(update={"once_allowed": False}) for one in judged.reservations]
+    update = {"judgement": judged.model_copy(update={"reservations": tuple(held)})}
+    after = action.model_copy(update=update)
+    change = Change(action, after, "counted", Service.EVALUATOR.value, ledger.now)
+    return (change, *ledger.changes())
 
 
 def settled(action: Action, now: datetime) -> Change:
@@ -213,7 +229,8 @@ def is_to_be_settled(action: Action) -> bool:
 def _to_settle(action: Action, now: datetime) -> Action:
     """Return an ended action; where it counts in windows, to be settled."""
     judged = action.judgement
-    if judged is None or not judged.reservations:
+    modified = action.outcome is not None and bool(action.outcome.modifications)
+    if judged is None or not (judged.reservations or (modified and judged.counting)):
         return action
     return action.posted(now, Service.EVALUATOR, SETTLE)
 

@@ -81,6 +81,9 @@ class Judgement(BaseModel):
     reservations: tuple[Reservation, ...] = ()
     """What it counts in the windows of safeguards."""
 
+    counting: tuple[str, ...] = ()
+    """The safeguards with windows that looked at it, also those that found nothing to count."""
+
     grant: GrantUse | None = None
     """By which grant it is allowed, where people would have been asked otherwise."""
 

@@ -6,10 +6,10 @@ two evaluators cannot both let the last of it through.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -120,6 +120,15 @@ class Ledger:
         self.now = now
         self._before = windows
         self._after: dict[str, Window] = {}
+
+    @classmethod
+    def of(cls, ids: Sequence[str], records: Sequence[Record | None], now: datetime) -> Self:
+        """Return the ledger of windows as they were loaded, in the order of their ids."""
+        windows = {
+            record_id: record if isinstance(record, Window) else None
+            for record_id, record in zip(ids, records, strict=True)
+        }
+        return cls(windows, now)
 
     def totals(self, safeguard: str, measures: Iterable[Measure]) -> dict[Measure, Total]:
         """Return what the windows of a safeguard hold."""
