@@ -6,10 +6,10 @@ import pytest
 
 from safeguards.contracts import Verdict
 from safeguards_runtime.configuration import load_yaml
-from safeguards_runtime.policy_book import READY_MADE, PolicyBook, ready_made_names
+from safeguards_runtime.policy_book import READY_MADE, PolicyBook, book_of, ready_made_names
 from services.safeguard_evaluator.command.cases import Case, CaseFile, differences, judge_case
 from services.safeguard_evaluator.plugins import Plugins
-from services.safeguard_evaluator.trying_out import ready_made
+from services.safeguard_evaluator.trying_out import Asked, Desk, ready_made
 from tests.policies.desk import PACKS
 
 
@@ -65,3 +65,37 @@ async def test_case(pack: str, case: Case, everything: PolicyBook) -> None:
     for book in (ready_made(pack), everything):
         judgement = await judge_case(case, book, Plugins())
         assert tuple(differences(case.expect, judgement)) == (), judgement.reasons
+
+
+def test_files_of_keys_are_the_same_for_commands_as_for_tools() -> None:
+    """A condition cannot take a list from another file, so the list stands in both."""
+    reading, code = (
+        (READY_MADE / f"{pack}.yaml").read_text(encoding="utf-8")
+        for pack in ("reading", "code-and-infrastructure")
+    )
+    start, end = reading.index("(^|[^A-Za-z0-9])\\\\.(env"), reading.index("|wallet\\\\.dat")
+    assert reading[start:end] in code
+
+
+@pytest.mark.parametrize(
+    ("where", "verdict"),
+    [
+        ({"owner": "acme", "repo": "shop"}, Verdict.ALLOW),
+        ({"owner": "elsewhere", "repo": "shop"}, Verdict.REQUIRE_APPROVAL),
+        ({"project_id": "elsewhere/shop"}, Verdict.REQUIRE_APPROVAL),
+    ],
+)
+async def test_who_says_where_they_are_at_home_is_asked_about_anywhere_else(
+    where: dict[str, str], verdict: Verdict
+) -> None:
+    """An issue elsewhere tells others what is known within."""
+    book = book_of(
+        {
+            "version": 1,
+            "ready_made": list(PACKS),
+            "approvals": {"default": {"groups": ["reviewers"]}},
+            "safeguards": {"places": {"config": {"known": ["acme"]}}},
+        }
+    )
+    judgement = await Desk(book).judge(Asked("create_issue", {**where, "title": "Tea"}))
+    assert judgement.verdict is verdict
