@@ -8,19 +8,12 @@ from fnmatch import translate
 from functools import lru_cache
 from typing import Generic, TypeVar
 
-from safeguards.plugins import glob_spellings, plain_name, spellings
+from safeguards.plugins import compact_name, glob_spellings, is_glob, spellings
 
 T = TypeVar("T")
 
 KEPT_TYPES = 4096
 """For how many types of actions it is remembered what was found."""
-
-_WILD = re.compile(r"[*?\[]")
-
-
-def is_glob(pattern: str) -> bool:
-    """Tell whether a pattern may be for more than one type of actions."""
-    return _WILD.search(pattern) is not None
 
 
 class TypeIndex(Generic[T]):
@@ -59,7 +52,7 @@ class TypeIndex(Generic[T]):
             for name in spellings(pattern):
                 self._named.setdefault(name, set()).add(at)
             if in_one_word:
-                self._words.setdefault(_in_one_word(pattern), set()).add(at)
+                self._words.setdefault(compact_name(pattern), set()).add(at)
             return
         for glob in glob_spellings(pattern):
             if glob.endswith("*") and not is_glob(glob[:-1]):
@@ -72,7 +65,7 @@ class TypeIndex(Generic[T]):
         return self._of_type(action_type)
 
     def _found(self, action_type: str) -> tuple[T, ...]:
-        found = set(self._words.get(_in_one_word(action_type), ()))
+        found = set(self._words.get(compact_name(action_type), ()))
         for name in spellings(action_type):
             found |= self._named.get(name, set())
             for length in self._lengths:
@@ -81,8 +74,3 @@ class TypeIndex(Generic[T]):
                 if not ats <= found and pattern.match(name):
                     found |= ats
         return tuple(self._things[at] for at in sorted(found))
-
-
-def _in_one_word(action_type: str) -> str:
-    """Return what is the same however the words of a type are told apart: `NOTEIT`, `note_it`."""
-    return plain_name(action_type).replace("_", "")

@@ -192,6 +192,7 @@ def healthcare(**config: Any) -> HealthcareSafeguard:
         {"note": "ssn \uff11\uff12\uff13-45-6789"},
         {"note": "patient MRN: 00123456"},
         {"Date of Birth": "1990-01-01"},
+        {"patientId": "x"},
         {"x": {"123-45-6789": 1}},
         {"blob": b"123"},
     ],

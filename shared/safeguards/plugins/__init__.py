@@ -9,7 +9,7 @@ A safeguard of one's own derives from `Safeguard`, and is named in the entry poi
 
 from safeguards.plugins.base import Safeguard
 from safeguards.plugins.built_in import BUILT_IN
-from safeguards.plugins.names import glob_spellings, plain_name, spellings
+from safeguards.plugins.names import compact_name, glob_spellings, is_glob, plain_name, spellings
 from safeguards.plugins.windows import Measure, Total, WindowSafeguard
 
 __all__ = [
@@ -18,7 +18,9 @@ __all__ = [
     "Safeguard",
     "Total",
     "WindowSafeguard",
+    "compact_name",
     "glob_spellings",
+    "is_glob",
     "plain_name",
     "spellings",
 ]

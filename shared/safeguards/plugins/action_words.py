@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
-from safeguards.plugins.names import glob_spellings, spellings, words
+from safeguards.plugins.names import compact_name, glob_spellings, is_glob, spellings, words
 
 _REMEMBERED_LENGTH = 100
 
@@ -105,11 +105,11 @@ def singular(found: Iterable[str]) -> frozenset[str]:
 
 
 def type_matches(action_type: str, globs: Iterable[str]) -> bool:
-    """Tell whether an action's type, in any spelling of it, matches one of the globs."""
-    names = spellings(action_type)
+    """Tell whether an action's type, in any spelling of it, matches one of the globs. One that is
+    written out is also for the type in one word: `WIREMONEY` for `wire_money`."""
+    names, compact = spellings(action_type), compact_name(action_type)
     return any(
-        fnmatchcase(name, spelled)
+        any(fnmatchcase(name, spelled) for spelled in glob_spellings(glob) for name in names)
+        or (not is_glob(glob) and compact_name(glob) == compact)
         for glob in globs
-        for spelled in glob_spellings(glob)
-        for name in names
     )

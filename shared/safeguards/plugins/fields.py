@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from safeguards.plugins.arguments import walk
-from safeguards.plugins.names import plain_name
+from safeguards.plugins.names import compact_name
 
 AMOUNTS = (
     "amount",
@@ -171,8 +170,6 @@ RECIPIENTS = (
 )
 """What the argument with whoever gets something is usually called."""
 
-_LONGEST_KEPT = 64
-
 
 class Place(NamedTuple):
     """An argument that was found by its name.
@@ -196,6 +193,11 @@ class Place(NamedTuple):
         return compact_name(self.pointer.rpartition("/")[2])
 
 
+def is_empty(value: Any) -> bool:
+    """Tell whether an argument is without a value: None, an empty text, list or object."""
+    return value is None or value in ("", [], {})
+
+
 class Fields:
     """Finds arguments by their names, at any depth, in whatever spelling: `toAccount` is
     `to_account`.
@@ -212,8 +214,7 @@ class Fields:
                 self._kinds_of[name] = (*self._kinds_of.get(name, ()), kind)
 
     def find(self, context: dict[str, Any]) -> dict[str, list[Place]]:
-        """Return the places of each kind. An argument without a value (None, an empty text or
-        list) is as good as none.
+        """Return the places of each kind. An argument that `is_empty` is as good as none.
 
         Raises:
             TooMuchError: the arguments are too deep, or too many.
@@ -221,19 +222,7 @@ class Fields:
         found: dict[str, list[Place]] = {kind: [] for kind in self._kinds}
         for pointer, key, value in walk(context):
             kinds = self._kinds_of.get(compact_name(key)) if key else None
-            if kinds and value is not None and value not in ("", [], {}):
+            if kinds and not is_empty(value):
                 for kind in kinds:
                     found[kind].append(Place(pointer, value))
         return found
-
-
-def compact_name(name: str) -> str:
-    """Return what is the same in every spelling of a name: `toAccount` and `to_account`."""
-    if len(name) > _LONGEST_KEPT:
-        return plain_name(name).replace("_", "")
-    return _compact_kept(name)
-
-
-@functools.lru_cache(maxsize=4096)
-def _compact_kept(name: str) -> str:
-    return plain_name(name).replace("_", "")

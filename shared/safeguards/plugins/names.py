@@ -15,7 +15,9 @@ _UNSEEN = frozenset({"Cf", "Cc", "Mn", "Me"})
 """Characters that are not seen, and marks that are put on a letter as a disguise."""
 
 _PIECE = 256
+_LONGEST_KEPT = 64
 _GLOB_SEPARATORS = re.compile(r"(?:[^\w*?]|_)+")
+_WILD = re.compile(r"[*?\[]")
 _CLASS = re.compile(r"(\[[^\]]*\])")
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
@@ -34,6 +36,23 @@ def spellings(text: str) -> tuple[str, ...]:
     each of its humps. `GmailSendEmail` is `gmailsendemail` and `gmail_send_email`."""
     seen = _seen(text)
     return tuple(dict.fromkeys((_plain(seen), _plain(_HUMP.sub("_", seen)))))
+
+
+def compact_name(text: str) -> str:
+    """Return what is the same however the words of a name are told apart: `NOTEIT`, `note_it`."""
+    if len(text) > _LONGEST_KEPT:
+        return plain_name(text).replace("_", "")
+    return _compact_kept(text)
+
+
+@lru_cache(maxsize=4096)
+def _compact_kept(text: str) -> str:
+    return plain_name(text).replace("_", "")
+
+
+def is_glob(pattern: str) -> bool:
+    """Tell whether a pattern may be for more than one name."""
+    return _WILD.search(pattern) is not None
 
 
 @lru_cache(maxsize=4096)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any
 
-from safeguards.plugins.fields import RECIPIENTS, Place, compact_name
-from safeguards.plugins.names import compatible
+from safeguards.plugins.fields import RECIPIENTS, Place
+from safeguards.plugins.names import compact_name, compatible
 from safeguards.plugins.texts import folded
 
 MAX_PAYEES = 100
 """How many recipients of one action are judged."""
 
+_PIECE = re.compile(r"[^\s,;][^,;\n]*")
 _MAILBOX = re.compile(r"[^<>@]*<([^\s<>@]+@[^\s<>@]+)>|([^\s<>@\"]+@[^\s<>@\"]+)")
 _NAMED = re.compile(r"(?<!\S)[^<>@]*<[^\s<>@]+@[^\s<>@]+>")
 _BARE = re.compile(r"[^\s<>@\"]+@[^\s<>@\"]+")
@@ -38,14 +40,14 @@ class UnreadableError(Exception):
 def named_in(place: Place) -> list[tuple[str, ...]]:
     """Return everybody whom an argument names, each by all names that it gives them, as they are
     written. Several addresses in one text are several; of `Ann Lee <ann@example.com>` it is the
-    address that counts.
+    address that counts. Nobody is looked for any more once there `are_too_many`.
 
     Raises:
         UnreadableError: what stands there names nobody, such as `true`.
     """
     named: list[tuple[str, ...]] = []
     left = [place.value]
-    while left:
+    while left and len(named) <= MAX_PAYEES:
         value = left.pop()
         if isinstance(value, list | tuple):
             left += reversed(value)
@@ -56,10 +58,17 @@ def named_in(place: Place) -> list[tuple[str, ...]]:
     return named
 
 
+def are_too_many(named: Sequence[tuple[str, ...]]) -> bool:
+    """Tell whether somebody may be missing from those whom an argument names."""
+    return len(named) > MAX_PAYEES or any(len(names) > MAX_PAYEES for names in named)
+
+
 def is_address(text: str) -> bool:
-    """Tell whether a text is an email address, or several, and nothing else."""
+    """Tell whether a text is an email address, or several, and nothing else. Behind so many that
+    they are too many to judge, nothing is looked at."""
     plain = folded(text)
-    pieces = (" ".join(piece.split()) for piece in re.split(r"[,;\n]", plain))
+    found = islice(_PIECE.finditer(plain), MAX_PAYEES + 1)
+    pieces = (" ".join(piece[0].split()) for piece in found)
     return "@" in plain and all(
         len(piece) <= _LONGEST_PIECE and all(map(_BARE.fullmatch, _NAMED.sub(" ", piece).split()))
         for piece in pieces
@@ -80,6 +89,8 @@ def _names_of(party: dict[Any, Any]) -> tuple[str, ...]:
     for key, value in party.items():
         if compact_name(str(key)) in _IDENTIFYING and value is not None:
             names += _parts(_written(value))
+            if len(names) > MAX_PAYEES:
+                break
     if not names:
         raise UnreadableError
     return tuple(names)
@@ -89,10 +100,10 @@ def _parts(text: str) -> list[str]:
     if "@" not in text:
         return [text] if text.strip() else []
     parts = []
-    for piece in re.split(r"[,;\n]", text):
-        mailbox = _MAILBOX.fullmatch(piece.strip())
-        parts.append(mailbox[1] or mailbox[2] if mailbox else piece.strip())
-    return [part for part in parts if part]
+    for piece in islice(_PIECE.finditer(text), MAX_PAYEES + 1):
+        mailbox = _MAILBOX.fullmatch(piece[0].strip())
+        parts.append(mailbox[1] or mailbox[2] if mailbox else piece[0].strip())
+    return parts
 
 
 def same_payee(text: str) -> str:

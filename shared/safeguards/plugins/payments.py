@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from decimal import Context, Decimal
 from typing import Any, NamedTuple
 
@@ -18,10 +19,15 @@ from safeguards.plugins.fields import (
     TOTALS,
     Fields,
     Place,
-    compact_name,
 )
-from safeguards.plugins.names import compatible
-from safeguards.plugins.payees import MAX_PAYEES, UnreadableError, named_in, same_payee
+from safeguards.plugins.names import compact_name, compatible
+from safeguards.plugins.payees import (
+    MAX_PAYEES,
+    UnreadableError,
+    are_too_many,
+    named_in,
+    same_payee,
+)
 from safeguards.plugins.scopes import Scope, common_key, digest
 from safeguards.text import visible
 from safeguards.types import Agent
@@ -72,6 +78,10 @@ class Problem(NamedTuple):
     description: str
 
 
+NO_AMOUNT = Problem("No amount", "The action names no amount.")
+"""The problem of an action without an amount: not one that cannot be read."""
+
+
 class Payment(NamedTuple):
     """What an action pays.
 
@@ -104,9 +114,13 @@ class PaymentReader:
 
     Args:
         fields: where they stand.
+        currency: reads a currency; it raises a ValueError for what is none.
     """
 
-    def __init__(self, fields: PaymentFields) -> None:
+    def __init__(
+        self, fields: PaymentFields, currency: Callable[[str], str] = read_currency
+    ) -> None:
+        self._read_currency = currency
         self._fields = Fields(
             amount=fields.amount_fields,
             currency=fields.currency_fields,
@@ -127,7 +141,7 @@ class PaymentReader:
         problems: list[Problem] = []
         return Payment(
             amount=_amount(found["amount"], found["quantity"], problems),
-            currency=_currency(found["currency"], problems),
+            currency=_currency(found["currency"], self._read_currency, problems),
             payees=_parties(found["payee"], "payee", problems),
             accounts=_parties(found["account"], "account", problems),
             problems=tuple(problems),
@@ -141,7 +155,7 @@ def _amount(
     `total` do: elsewhere they are two payments, and may not be taken for one. What is called no
     total may be the amount of each: it counts as often as there are, and at least once."""
     if not places:
-        problems.append(Problem("No amount", "The action names no amount."))
+        problems.append(NO_AMOUNT)
         return None
     amounts = set()
     for place in places:
@@ -173,11 +187,11 @@ def _amount(
         return None
 
 
-def _currency(places: list[Place], problems: list[Problem]) -> str:
+def _currency(places: list[Place], read: Callable[[str], str], problems: list[Problem]) -> str:
     currencies = set()
     for place in places:
         try:
-            currencies.add(read_currency(place.value if isinstance(place.value, str) else ""))
+            currencies.add(read(place.value if isinstance(place.value, str) else ""))
         except ValueError as error:
             where = shown_pointer(place)
             problems.append(
@@ -207,12 +221,13 @@ def _parties(places: list[Place], kind: str, problems: list[Problem]) -> tuple[s
                 Problem(f"{kind.title()} cannot be read", f"The {kind} at {where} cannot be read.")
             )
             continue
-        if len(named) > 1:
+        if len(named) > 1 or are_too_many(named):
             where = shown_pointer(place)
+            many = f"more than {MAX_PAYEES}" if are_too_many(named) else len(named)
             problems.append(
                 Problem(
                     f"Several {kind}s",
-                    f"How the amount is divided cannot be told: {where} names {len(named)}.",
+                    f"How the amount is divided cannot be told: {where} names {many}.",
                 )
             )
         names |= {digest(same_payee(name)): None for party in named for name in party}

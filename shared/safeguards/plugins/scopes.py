@@ -6,7 +6,7 @@ import functools
 import hashlib
 from typing import Any, Literal
 
-from safeguards.plugins.names import plain_name
+from safeguards.plugins.names import compact_name
 from safeguards.text import visible
 from safeguards.types import Agent
 
@@ -31,7 +31,7 @@ def type_key(context: dict[str, Any]) -> str:
 
 @functools.lru_cache(maxsize=1024)
 def _type_key(action_type: str) -> str:
-    return digest(plain_name(action_type).replace("_", ""))
+    return digest(compact_name(action_type))
 
 
 def whom(scope: Scope, agent: Agent, context: dict[str, Any]) -> str:

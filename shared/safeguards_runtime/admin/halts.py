@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from safeguards.errors import SafeguardsError
+from safeguards.plugins import is_glob
 from safeguards.text import visible
 from safeguards_runtime.admin.console import AsJson, print_rows, with_store
 from safeguards_runtime.records import Change, Halts, Refusal
@@ -22,7 +23,6 @@ from safeguards_runtime.records.halts import (
     resume,
 )
 from safeguards_runtime.store import Store
-from safeguards_runtime.type_index import is_glob
 
 MAX_SEEN = 10_000
 MAX_SHOWN = 20

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
+from safeguards.plugins import is_glob
 from safeguards_runtime.records import Change, Halts, Refusal, halts
 from safeguards_runtime.records.halts import (
     HALTS_ID,
@@ -21,7 +22,6 @@ from safeguards_runtime.records.halts import (
     halts_of,
     types_in_words,
 )
-from safeguards_runtime.type_index import is_glob
 from services.gateway.console.people import actor
 from services.gateway.console.session import FromOurPage, Operator, Session
 from services.gateway.pages import HEADERS, page

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from safeguards.configuration import Config
@@ -12,7 +12,6 @@ from safeguards.types import AlertSeverity, SafetyAlert
 
 _YES = frozenset({"true", "yes", "verified", "passed", "approved"})
 _NO = frozenset({"false", "no", "none", "clear", "cleared", "not_found"})
-_MISSING = object()
 
 
 class ComplianceConfig(Config):
@@ -46,7 +45,7 @@ def violations(
     neither yes nor no, keeps none."""
     alerts = []
     for field in rules.kyc_fields:
-        said = _plainly(_argument(context, field))
+        said = _said(context, field, worst=False)
         if said is not True:
             story = {None: "does not say", False: "denies"}[said]
             alerts.append(
@@ -58,7 +57,7 @@ def violations(
                 )
             )
     for field in rules.aml_flags:
-        said = _plainly(_argument(context, field))
+        said = _said(context, field, worst=True)
         if said is not False:
             title = "Screening found something" if said else "Screening is missing"
             story = "is set" if said else "does not say that screening found nothing"
@@ -70,15 +69,22 @@ def violations(
     return alerts
 
 
-def _argument(context: Mapping[str, Any], path: str) -> Any:
-    value: Any = context
-    if path in context:
-        return context[path]
-    for name in path.split("."):
-        if not isinstance(value, Mapping) or name not in value:
-            return _MISSING
-        value = value[name]
-    return value
+def _said(context: Mapping[str, Any], field: str, *, worst: bool) -> bool | None:
+    """Return what an action says of a rule, None if neither yes nor no. Of several places that a
+    field may stand for, the worst counts: which of them is read when it runs cannot be told."""
+    said = {_plainly(value) for value in _arguments(context, field)} or {None}
+    return next(answer for answer in (worst, None, not worst) if answer in said)
+
+
+def _arguments(value: Any, path: str) -> Iterator[Any]:
+    """Yield whatever a path may stand for: `a.b` is that argument, and `b` in the argument `a`."""
+    if not isinstance(value, Mapping):
+        return
+    if path in value:
+        yield value[path]
+    steps = path.split(".")
+    for at in range(1, len(steps)):
+        yield from _arguments(value.get(".".join(steps[:at])), ".".join(steps[at:]))
 
 
 def _plainly(value: Any) -> bool | None:

@@ -10,11 +10,18 @@ from pydantic import Field, field_validator
 
 from safeguards.configuration import Config, read_config
 from safeguards.plugins.action_words import type_matches
-from safeguards.plugins.amounts import read_amount
 from safeguards.plugins.base import Safeguard
+from safeguards.plugins.fields import is_empty
 from safeguards.plugins.industry.compliance import ComplianceConfig, is_held, violations
 from safeguards.plugins.industry.limits import Limit, limit_of, read_currency, read_limits
-from safeguards.plugins.names import plain_name, spellings
+from safeguards.plugins.names import compact_name
+from safeguards.plugins.payments import (
+    NO_AMOUNT,
+    Payment,
+    PaymentFields,
+    PaymentReader,
+    Problem,
+)
 from safeguards.text import visible
 from safeguards.types import Agent, AlertSeverity, SafetyAlert
 
@@ -27,6 +34,9 @@ class FinancialConfig(Config):
     A limit is an amount in whatever currency, or amounts by currency: `{"EUR": "500.00"}`. Then an
     action must name its `currency`, and one that has a limit. Where there are limits but none for
     an agent, each of its amounts is over the limit. All limits for an action must be kept.
+
+    The amount and the currency may stand anywhere in the arguments, under their usual names. An
+    action of a type that has limits, or moves money by its name, must have an amount.
 
     Attributes:
         restricted_actions: the action types that no agent may do unseen.
@@ -64,10 +74,13 @@ class FinancialServicesSafeguard(Safeguard):
             ConfigurationError: naming the key that is unknown or wrong.
         """
         parsed = read_config(FinancialConfig, config, type(self).__name__)
-        self._restricted = frozenset(plain_name(action) for action in parsed.restricted_actions)
+        self._restricted = frozenset(compact_name(action) for action in parsed.restricted_actions)
         self._limits: dict[str, Limit] = dict(parsed.transaction_limits)
         self._type_limits: dict[str, dict[str, Limit]] = dict(parsed.type_limits)
         self._compliance = parsed.compliance
+        self._reader = PaymentReader(
+            PaymentFields(payee_fields=(), account_fields=()), currency=read_currency
+        )
 
     def check(self, agent: Agent, context: dict[str, Any]) -> list[SafetyAlert]:
         """Return a CRITICAL alert for a restricted action, an ERROR for a wrong amount, and for a
@@ -79,8 +92,8 @@ class FinancialServicesSafeguard(Safeguard):
         if action_type is not None and not isinstance(action_type, str):
             alerts.append(_error("Action type cannot be read", "It is not a string.", about))
         written = action_type if isinstance(action_type, str) else shown
-        plain = spellings(written)
-        if not self._restricted.isdisjoint(plain):
+        compact = compact_name(written)
+        if compact in self._restricted:
             alerts.append(
                 SafetyAlert(
                     title="Restricted action",
@@ -89,58 +102,56 @@ class FinancialServicesSafeguard(Safeguard):
                     metadata=about,
                 )
             )
-        moves_money = "amount" in context or any(word in plain[0] for word in _MOVES_MONEY)
+        payment = self._reader.read(context)
+        moves_money = (
+            "amount" in context
+            or NO_AMOUNT not in payment.problems
+            or any(word in compact for word in _MOVES_MONEY)
+            or type_matches(written, self._type_limits)
+        )
         if moves_money:
-            alerts += self._check_amount(agent, context, written, about)
+            problems = _unreadable(payment, context)
+            alerts += [_error(*problem, about) for problem in problems]
+            if not problems:
+                alerts += self._check_limits(agent, payment, written, about)
         if is_held(self._compliance, written, moves_money):
             alerts += violations(self._compliance, context, about)
         return alerts
 
-    def _check_amount(
-        self, agent: Agent, context: dict[str, Any], action_type: str, about: dict[str, Any]
+    def _check_limits(
+        self, agent: Agent, payment: Payment, action_type: str, about: dict[str, Any]
     ) -> Iterator[SafetyAlert]:
-        if "amount" not in context:
-            yield _error("No amount", f"{about['action_type']} names no amount.", about)
-            return
-        try:
-            amount = read_amount(context["amount"])
-        except ValueError as error:
-            given = visible(repr(context["amount"])[:100], single_line=True, limit=60)
-            yield _error(
-                "Amount cannot be read",
-                f"The amount cannot be read: {error}.",
-                {**about, "amount": given},
-            )
-            return
         who = visible(agent.id, single_line=True, limit=100)
         if self._limits:
-            limit = limit_of(self._limits, agent.id)
-            yield from _over(amount, limit, who, context, about)
+            yield from _over(payment, limit_of(self._limits, agent.id), who, about)
         for glob, limits in self._type_limits.items():
             if type_matches(action_type, (glob,)):
                 whose = f"{about['action_type']} by {who}"
-                yield from _over(amount, limit_of(limits, agent.id), whose, context, about)
+                yield from _over(payment, limit_of(limits, agent.id), whose, about)
+
+
+def _unreadable(payment: Payment, context: dict[str, Any]) -> tuple[Problem, ...]:
+    """Return why the amount cannot be told. An `amount` without a value is not told by another
+    argument: it is the one that will be asked for."""
+    if "amount" in context and is_empty(context["amount"]):
+        return (Problem("Amount cannot be read", "The amount has no value."),)
+    return payment.problems if payment.amount is None else ()
 
 
 def _over(
-    amount: Decimal,
-    limit: Limit | None,
-    whose: str,
-    context: dict[str, Any],
-    about: dict[str, Any],
+    payment: Payment, limit: Limit | None, whose: str, about: dict[str, Any]
 ) -> Iterator[SafetyAlert]:
     """Yield an alert if an amount is over a limit, or is in a currency that has none."""
+    # What cannot be told is over every limit.
+    amount = Decimal("Infinity") if payment.amount is None else payment.amount
     asked = format(amount, "f")
     facts = {**about, "amount": asked}
     unit = ""
     if isinstance(limit, Mapping):
-        if context.get("currency") in (None, ""):
-            yield _error("No currency", f"The limit for {whose} is by currency: name one.", facts)
-            return
-        try:
-            currency = read_currency(context["currency"])
-        except ValueError as error:
-            yield _error("Currency cannot be read", f"The currency cannot be read: {error}.", facts)
+        currency = payment.currency
+        if not currency:
+            missing = Problem("No currency", f"The limit for {whose} is by currency: name one.")
+            yield from (_error(*problem, facts) for problem in payment.problems or (missing,))
             return
         facts["currency"], unit = currency, f" {currency}"
         limit = limit.get(currency)

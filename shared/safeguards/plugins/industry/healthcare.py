@@ -13,7 +13,7 @@ from safeguards.configuration import Config, read_config
 from safeguards.plugins.action_words import type_matches
 from safeguards.plugins.arguments import TooMuchError, walk
 from safeguards.plugins.base import Safeguard
-from safeguards.plugins.names import compatible, plain_name, spellings
+from safeguards.plugins.names import compact_name, compatible
 from safeguards.text import visible
 from safeguards.types import Agent, AlertSeverity, SafetyAlert
 
@@ -79,9 +79,9 @@ class HealthcareSafeguard(Safeguard):
             ConfigurationError: naming the key that is unknown or wrong.
         """
         parsed = read_config(HealthcareConfig, config, type(self).__name__)
-        self._restricted = frozenset(plain_name(name) for name in parsed.restricted_operations)
+        self._restricted = frozenset(compact_name(name) for name in parsed.restricted_operations)
         self._required_roles = dict(parsed.required_roles)
-        self._phi_fields = frozenset(plain_name(name) for name in parsed.phi_fields)
+        self._phi_fields = frozenset(compact_name(name) for name in parsed.phi_fields)
 
     def check(self, agent: Agent, context: dict[str, Any]) -> list[SafetyAlert]:
         """Return a CRITICAL alert for a restricted operation, an ERROR for one that people of a
@@ -93,7 +93,7 @@ class HealthcareSafeguard(Safeguard):
         about = {"safeguard": self.name, "agent_id": agent.id, "action_type": action_type}
         alerts = []
         written = str(context.get("action_type"))
-        if not self._restricted.isdisjoint(spellings(written)):
+        if compact_name(written) in self._restricted:
             alerts.append(
                 SafetyAlert(
                     title="Restricted operation",
@@ -130,7 +130,7 @@ class HealthcareSafeguard(Safeguard):
         """Yield where something stands, and what it is."""
         characters = 0
         for pointer, key, value in walk(context):
-            if key is not None and plain_name(key) in self._phi_fields:
+            if key is not None and compact_name(key) in self._phi_fields:
                 yield pointer, "a protected field"
             for text in (key, value):
                 if isinstance(text, str):
