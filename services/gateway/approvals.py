@@ -28,9 +28,12 @@ from safeguards_runtime.records import (
     action,
     approval,
     grant,
+    handling,
 )
 from safeguards_runtime.records.api_key import Role
 from safeguards_runtime.records.grant import GrantWish
+from safeguards_runtime.records.rota import ALWAYS, Rota
+from safeguards_runtime.records.terms import Terms
 from safeguards_runtime.reviewers import Reviewer
 from safeguards_runtime.store import Store
 from safeguards_runtime.store.store import ClaimedError, Seen
@@ -138,9 +141,11 @@ def _visible(gateway: Parts, caller: Visitor, approval_id: str) -> Approval:
 
 @router.get("/{approval_id}/history")
 async def get_history(approval_id: str, caller: Caller, gateway: Gateway) -> list[HistoryView]:
-    """Return every step of an approval, each hashed onto the one before."""
+    """Return every step of an approval, each hashed onto the one before. Agents do not read what
+    reviewers write to one another; the hashes cover it."""
     _visible(gateway, caller, approval_id)
-    return await gateway.store.history(approval_id)
+    lines = await gateway.store.history(approval_id)
+    return handling.without_notes(lines) if caller.key.role is Role.AGENT else lines
 
 
 @router.post("/{approval_id}/responses")
@@ -153,7 +158,7 @@ async def respond(
 ) -> ApprovalView:
     """Answer as the reviewer of this key. When this returns 200 the answer is final, on disk, and
     on its way to the agent."""
-    seen = (caller.now, caller.named)
+    seen = (caller.now, _visible(gateway, caller, approval_id))
     record = await judged(
         gateway.store,
         approval_id,
@@ -247,7 +252,12 @@ async def answer(
     standing = _visible(gateway, caller, approval_id)
     await must_not_be_halted(gateway.store, standing.agent_id, standing.action_type)
     claim = await Claim.of(request, caller.key, idempotency_key, approval_id)
-    record = await answered(gateway.store, (caller.now, standing), submission, claim)
+    terms = None
+    if submission.context is not None and standing.action_id is None:
+        kind = (standing.agent_id, standing.action_type)
+        terms = gateway.book.terms_for(*kind, submission.context)
+    seen = (caller.now, standing)
+    record = await answered(gateway.store, seen, submission, claim, terms, gateway.directory)
     return record.view()
 
 
@@ -256,8 +266,17 @@ async def answered(
     seen: tuple[datetime, Approval],
     submission: AnswerSubmission,
     claim: Claim | None = None,
+    terms: Terms | None = None,
+    rota: Rota = ALWAYS,
 ) -> Approval:
     """Write the agent's answer to the question that is the first open one in what it has seen.
+
+    Args:
+        store: where the approval is.
+        seen: as `Store.apply`.
+        submission: the answer.
+        claim: the idempotency key, if any.
+        terms: as `approval.answer`; so with `rota`.
 
     Raises:
         Refusal: what `approval.answer` raises.
@@ -268,7 +287,10 @@ async def answered(
     claims = claim.claims() if claim else {}
 
     def rule(record: Approval | None, now: datetime) -> Change | None:
-        return approval.answer(record or standing, submission, now, position, claims)
+        standing_now = record or standing
+        return approval.answer(
+            standing_now, submission, now, position, claims, terms=terms, rota=rota
+        )
 
     try:
         record = await store.apply(standing.id, Approval, rule, seen=seen)

@@ -33,6 +33,7 @@ from safeguards_runtime.records import (
     Endpoint,
     delivery,
     endpoint,
+    waiting,
 )
 from safeguards_runtime.records.delivery import CALLBACK, DeliveryStatus, lane_index, parcel_index
 from safeguards_runtime.reloading import InForce
@@ -354,6 +355,7 @@ class Sender:
             for some in chunked(by_id, 500):
                 known = [by_id[i][0] for i in some]
                 await self._store.apply_all(some, Delivery, rule, known=known)
+            await self._note_reached(results)
             await self._note_endpoints(results)
 
         try:
@@ -362,6 +364,23 @@ class Sender:
             # What else is under way goes on. These are sent again, under the same ids, when their
             # attempts are taken to have died.
             log.error("how deliveries ended cannot be written", ids=[*by_id], error=str(error))
+
+    async def _note_reached(self, results: Mapping[_Attempt, _Result]) -> None:
+        """Note which approvals people have been told of, where their silence is consent."""
+        told = {
+            source.id
+            for attempt, result in results.items()
+            if not (result.error or result.is_late)
+            for one, source in attempt.parcel.members
+            if isinstance(source, Approval) and one.asks and one.reads == "people"
+            if source.terms.on_timeout == "approve"
+        }
+
+        def rule(record: Approval, now: datetime) -> Change | None:
+            return waiting.reached(record, now)
+
+        if told:
+            await self._store.apply_all(told, Approval, rule)
 
     async def _note_endpoints(self, results: Mapping[_Attempt, _Result]) -> None:
         """Note which endpoints failed, and which of those that had failed took a message."""

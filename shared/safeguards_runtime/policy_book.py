@@ -91,8 +91,16 @@ class PolicyBook:
 
 
 def strictest(terms: list[Terms]) -> Terms:
-    """Return those that need the most people, the first of several."""
-    return max(terms, key=lambda one: one.quorum + one.four_eyes)
+    """Return those that need the most people; of several, those by which silence is no consent,
+    then those that may be answered by the fewest ways, then the first."""
+    return max(
+        terms,
+        key=lambda one: (
+            one.quorum + one.four_eyes,
+            one.on_timeout == "reject",
+            -len(one.answer_by),
+        ),
+    )
 
 
 def load_policies(path: Path) -> PolicyBook:

@@ -42,17 +42,27 @@ RULES: dict[str, Any] = {
                 "CRITICAL": "deny",
             },
             "approval": "default",
-        }
+        },
+        {
+            "name": "cars",
+            "match": {"action_types": ["hire_car"], "arguments": {"country": ["DE"]}},
+            "verdict": "require_approval",
+            "approval": "abroad",
+        },
     ],
 }
-"""People are asked about `book_…`; above 1000 it is denied without them."""
+"""People are asked about `book_…`; above 1000 it is denied without them. Two of them have to agree
+to a car abroad."""
+
+ABROAD = {"abroad": {"quorum": 2}}
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack whose evaluator may be stopped for a while."""
     folder = tmp_path_factory.mktemp("amendments")
-    with Stack(folder, channels=["email"], timeout_seconds=300, more_rules=RULES) as running:
+    more: dict[str, Any] = {"more_approvals": ABROAD, "more_rules": RULES}
+    with Stack(folder, channels=["email"], timeout_seconds=300, **more) as running:
         yield running
 
 
@@ -111,6 +121,20 @@ def evaluator_stands_still(stack: Stack) -> Iterator[None]:
         yield
     finally:
         os.kill(process_id, signal.SIGCONT)
+
+
+def test_what_was_asked_for_directly_is_put_on_the_terms_of_the_new_arguments(
+    stack: Stack, http: httpx2.Client
+) -> None:
+    """No agent gets by with one person where two would have been asked."""
+    car = {"action_type": "hire_car", "country": "US"}
+    body = {"agent_id": "traveller", "title": "Hire a car", "metadata": car}
+    approval_id = http.post("/request-approval", json=body).json()["id"]
+    asked(stack, approval_id)
+    assert answered(http, approval_id, {**car, "country": "DE"}).status_code == 200
+    for name, status in (("alex", "PENDING"), ("sam", "APPROVED")):
+        stack.respond(approval_id, name, response="approve")
+        assert standing(http, approval_id)["status"] == status
 
 
 # --- over HTTP ----------------------------------------------------------------------------------

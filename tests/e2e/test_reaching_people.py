@@ -14,6 +14,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from deploy.valkey import free_port
 from safeguards.contracts import ApprovalView
 from safeguards.types import ActionStatus
 from tests.deploy.running import eventually
@@ -105,6 +106,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "hopeless": {"groups": ["unreachable"], "on_unreachable": "reject"},
     "unheard": {"channels": ["log"]},
     "serious": {"sign_in_from": "WARNING"},
+    "consent": {"timeout_seconds": 6, "on_timeout": "approve"},
+    "unsent": {"timeout_seconds": 6, "on_timeout": "approve", "channels": ["closed"]},
 }
 """How people are asked, by the type of action."""
 
@@ -121,7 +124,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory, gone: HttpReceiver) -> Itera
     """One stack for all tests that leave its channels as they were."""
     folder = tmp_path_factory.mktemp("people")
     config = {"url": gone.url("/gone"), "secret": webhook_secret()}
-    channels = {"gone": {"kind": "webhook", "config": config}}
+    post = {"smtp_server": "127.0.0.1", "smtp_port": free_port(), "use_tls": False}
+    channels = {
+        "gone": {"kind": "webhook", "config": config},
+        "closed": {"kind": "email", "config": {**post, "sender": "sg@example.com"}},
+    }
     with Stack(
         folder, channels=["email"], reviewers=PEOPLE, more_approvals=WAYS, more_channels=channels
     ) as running:
@@ -160,6 +167,17 @@ def test_silence_is_reminded_of_and_escalated_in_one_thread(stack: Stack) -> Non
     # Lee decided and knows; Sam and Alex are told.
     mail_to(stack, SAM, "Approved: Pay in silence")
     assert not [m for m in mails(stack, "Approved: Pay in silence") if m.recipients == (LEE,)]
+
+
+def test_silence_is_consent_of_those_who_were_told(stack: Stack) -> None:
+    """Not while no mail has gone out, though it is tried again and again."""
+    agent = stack.client()
+    told, untold = (request(stack, way, f"Go on by {way}") for way in ("consent", "unsent"))
+    asked_about = request(stack, "consent", "Go on after all")
+    assert stack.respond(asked_about.id, response="ask", comments="Why?").status_code == 200
+    found = [agent.wait(one, 20).status for one in (told, untold, asked_about)]
+    assert found == [ActionStatus.APPROVED, ActionStatus.TIMED_OUT, ActionStatus.TIMED_OUT]
+    assert "reached" in events(stack, told.id)
 
 
 def test_who_stands_in_answers_for_who_is_away(stack: Stack) -> None:

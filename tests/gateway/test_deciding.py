@@ -104,10 +104,14 @@ class Desk:
         assert not action.is_to_be_settled(await self.action(asked.id))
 
     async def action(self, action_id: str) -> Action:
-        return _there(await self.store.get(action_id, Action))
+        record = await self.store.get(action_id, Action)
+        assert record is not None
+        return record
 
     async def approval(self, asked: Action) -> Approval:
-        return _there(await self.store.get(asked.approval_id, Approval))
+        record = await self.store.get(asked.approval_id, Approval)
+        assert record is not None
+        return record
 
     async def spent(self, asked: Action) -> str:
         """Return what stands in the one window in which an action counts."""
@@ -116,11 +120,6 @@ class Desk:
         (entry,) = judgement.reservations
         window = await self.store.get(entry.window_id, Window)
         return str(sum(slot.amount for slot in window.slots.values())) if window else "nothing"
-
-
-def _there(record: Any) -> Any:
-    assert record is not None
-    return record
 
 
 async def _set_aside(publication: bytes, reason: str) -> None:

@@ -79,6 +79,21 @@ def test_the_same_response_again_changes_nothing() -> None:
         assert respond(ended, kind, comments="fine") is None
 
 
+@pytest.mark.parametrize("kind", FINAL)
+@pytest.mark.parametrize("seen", [{"version": 1}, {"version": 77}, {"digest": "0" * 64}])
+def test_a_repeat_is_of_what_was_answered(kind: str, seen: dict[str, Any]) -> None:
+    """From whatever message they saw it in, with or without its digest; not of another version."""
+    second = answered(responded(asked(), "ask", comments="why?"))
+    body = {"modifications": {"amount": "10.00"}} if kind == "modify" else {}
+    ended = responded(second, kind, **body)
+    assert ended.version == 2
+    assert respond(ended, kind, **body) is None
+    assert respond(ended, kind, **body, digest=None) is None
+    with pytest.raises(Refusal) as refused:
+        respond(ended, kind, **body, **seen)
+    assert refused.value.code == "already_decided"
+
+
 def test_a_modification_again_with_an_unchanged_field_is_a_repeat() -> None:
     """Fields that do not differ from what was asked do not make it another response."""
     open_ = asked({"amount": "2500.00", "payee": "ACME"})
@@ -392,6 +407,8 @@ def test_nothing_is_answered_after_the_end(end: str) -> None:
 def test_silence_ends_in_the_default(default: str, status: ActionStatus) -> None:
     """The default is reject; `approve` has to be asked for. Nobody is named as the decider."""
     open_ = asked(terms=TERMS.model_copy(update={"on_timeout": default}))
+    told = waiting.reached(open_, at(1))
+    open_ = done(told, Approval) if told else open_
     ended = done(waiting.time_out(open_, open_.expires_at), Approval)
     assert (ended.status, _outcome(ended).decided_by) == (status, "nobody")
     assert (_outcome(ended).approved_digest is not None) == (default == "approve")

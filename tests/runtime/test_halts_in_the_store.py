@@ -11,7 +11,16 @@ import pytest
 from safeguards.contracts import ActionSubmission, ApprovalSubmission, Verdict
 from safeguards.identifiers import new_id
 from safeguards.types import ActionStatus
-from safeguards_runtime.records import Action, Approval, Change, Halts, Record, action, opening
+from safeguards_runtime.records import (
+    Action,
+    Approval,
+    Change,
+    Halts,
+    Record,
+    action,
+    opening,
+    waiting,
+)
 from safeguards_runtime.records.halts import HALTS_ID, halt, halts_of, resume
 from safeguards_runtime.records.rota import ALWAYS
 from safeguards_runtime.store import Store, trail
@@ -129,6 +138,9 @@ async def test_silence_is_no_consent_for_a_type_that_is_halted_meanwhile(
     fixed: dict[str, Any] = {"key_id": new_id("key"), "owner": None, "claims": {}}
     change = opening.request(new_id("apr"), given, terms, now=now, **fixed)
     await store.create(change)
+    await store.apply(
+        change.after.id, Approval, lambda a, at: waiting.reached(a, at) if a else None
+    )
     late = Interrupted(store_url)
     late.happening = (lambda: halted(store)) if is_halted else None
     try:

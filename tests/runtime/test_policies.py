@@ -83,6 +83,29 @@ def test_an_unknown_name_in_a_policy_is_an_error(tmp_path: Path) -> None:
         load_policies(path)
 
 
+@pytest.mark.parametrize("glob", ["[", "[abc", "a[]", "[!]", "[a]b[c"])
+@pytest.mark.parametrize("where", ["action_types", "agent_ids", "arguments.to"])
+def test_a_bracket_that_nothing_closes_is_an_error(tmp_path: Path, where: str, glob: str) -> None:
+    """The policy would load, and be for nothing."""
+    path = tmp_path / "policies.yaml"
+    key, _, argument = where.partition(".")
+    globs = f"{{{argument}: ['{glob}']}}" if argument else f"['{glob}']"
+    path.write_text(
+        "version: 1\n"
+        "approvals: {default: {groups: [reviewers]}}\n"
+        "policies:\n"
+        "  - name: closed\n"
+        "    match: {arguments: {to: ['[[]', '[]]', '[!]a]', '[a-z]]', 'a]']}}\n"
+        "  - name: open\n"
+        f"    match: {{{key}: {globs}}}\n"
+    )
+    with pytest.raises(ConfigurationError) as caught:
+        load_policies(path)
+    place = f"policies.1.match.{where}.0 (line 7)"
+    assert f"{place}: no ] closes a [ in it: write [abc] for one of" in str(caught.value)
+    assert str(caught.value).count("(line ") == 1
+
+
 def test_what_no_policy_is_for_is_asked_about() -> None:
     assert PolicyFile.model_validate(
         {"version": 1, "approvals": {"default": {"groups": ["g"]}}}
@@ -235,3 +258,21 @@ def test_silence_does_not_approve_for_several(given: dict[str, Any]) -> None:
 def test_a_quorum_is_of_one_to_twenty_people(quorum: int) -> None:
     with pytest.raises(ValidationError):
         terms(quorum=quorum)
+
+
+@pytest.mark.parametrize("first", ["lenient", "strict"])
+@pytest.mark.parametrize("strict", [{"on_timeout": "reject"}, {"quorum": 2}])
+def test_of_several_ways_to_ask_the_strictest_is_taken(first: str, strict: dict[str, Any]) -> None:
+    """Whichever policy stands first."""
+    lenient = {"groups": ["reviewers"], "on_timeout": "approve"}
+    approvals = {
+        "default": {"groups": ["reviewers"]},
+        "lenient": lenient,
+        "strict": {"groups": ["reviewers"], **strict},
+    }
+    other = "strict" if first == "lenient" else "lenient"
+    match = {"action_types": ["pay"]}
+    policies = [{"name": name, "match": match, "approval": name} for name in (first, other)]
+    book = book_of({"version": 1, "approvals": approvals, "policies": policies})
+    terms = book.terms_for("trader", "pay", {})
+    assert (terms.on_timeout, terms.quorum) == ("reject", strict.get("quorum", 1))

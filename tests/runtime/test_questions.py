@@ -173,6 +173,19 @@ def test_what_was_asked_for_directly_is_at_once_another_version() -> None:
     assert outcome.approved_digest == digest(OTHER)
 
 
+def test_other_arguments_are_asked_about_on_their_own_terms() -> None:
+    """From the beginning of what happens while nobody answers; within the time that is left."""
+    step = Escalation(after_seconds=60, groups=("finance",))
+    strict = TERMS.model_copy(update={"quorum": 2, "groups": ("finance",), "escalation": (step,)})
+    open_ = responded(asked(), "ask", comments="less?")
+    submission = AnswerSubmission(answer="then so", context=OTHER)
+    after = done(rules.answer(open_, submission, at(20), terms=strict), Approval)
+    assert (after.terms, after.needed, after.expires_at) == (strict, 2, open_.expires_at)
+    assert [one.at for one in after.steps] == [at(80)]
+    same = done(rules.answer(open_, submission, at(20), terms=TERMS), Approval)
+    assert same.steps == open_.steps
+
+
 def test_other_arguments_void_votes_and_what_reviewers_had_changed() -> None:
     terms = TERMS.model_copy(update={"quorum": 2})
     changed = responded(asked(terms=terms), "modify", modifications={"amount": "9.00"})

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safeguards.contracts import ApprovalSubmission, ResponseSubmission
+from safeguards.contracts import AnswerSubmission, ApprovalSubmission, ResponseSubmission
 from safeguards.types import ActionStatus, AlertSeverity
 from safeguards_runtime.records import Approval, Change, Refusal, opening
 from safeguards_runtime.records import approval as approval_rules
@@ -30,7 +30,7 @@ from safeguards_runtime.records.rota import ALWAYS, Rota
 from safeguards_runtime.records.terms import Escalation, Terms
 from safeguards_runtime.reviewers import Directory
 from safeguards_runtime.topology import Service
-from tests.runtime.samples import NOW, TERMS, asked, at, done, respond, responded
+from tests.runtime.samples import NOW, TERMS, at, done, respond, responded
 
 MANAGERS = Escalation(after_seconds=60, groups=("managers",))
 DIRECTORS = Escalation(after_seconds=120, groups=("directors",))
@@ -521,18 +521,6 @@ def test_terms_without_more_are_those_of_before() -> None:
     assert (old.order, old.escalation, old.working_hours) == ("all", (), False)
 
 
-@pytest.mark.parametrize("is_reached", [True, False])
-def test_silence_is_no_consent_of_those_who_were_never_reached(is_reached: bool) -> None:
-    """A policy may take silence for a yes, but only of somebody who was asked."""
-    terms = TERMS.model_copy(update={"on_timeout": "approve", "on_unreachable": "wait"})
-    open_ = asked(terms=terms)
-    if not is_reached:
-        open_ = done(rules.unreached(open_, at(1)), Approval)
-    ended = done(rules.advance(open_, open_.expires_at), Approval)
-    wanted = ActionStatus.APPROVED if is_reached else ActionStatus.TIMED_OUT
-    assert ended.status is wanted
-
-
 # --- silence as consent -------------------------------------------------------------------------
 
 
@@ -543,10 +531,40 @@ def test_an_agent_cannot_shorten_the_time_to_object() -> None:
     assert _opened(timeout_seconds=1).expires_at == NOW + timedelta(seconds=1)
 
 
+def _silent(**terms: Any) -> Approval:
+    """Return a request whose approval silence is, and that somebody has been told of."""
+    return done(rules.reached(_opened(on_timeout="approve", **terms), at(1)), Approval)
+
+
+def _ended_in_silence(open_: Approval, *, is_halted: bool = False) -> ActionStatus:
+    return done(rules.advance(open_, open_.expires_at, is_halted=is_halted), Approval).status
+
+
 @pytest.mark.parametrize(
     ("is_halted", "status"), [(False, ActionStatus.APPROVED), (True, ActionStatus.TIMED_OUT)]
 )
 def test_silence_is_no_consent_for_what_is_halted(is_halted: bool, status: ActionStatus) -> None:
-    silent = _opened(on_timeout="approve")
-    change = rules.advance(silent, silent.expires_at, is_halted=is_halted)
-    assert done(change, Approval).status is status
+    assert _ended_in_silence(_silent(), is_halted=is_halted) is status
+
+
+def test_silence_is_no_consent_of_those_who_were_never_reached() -> None:
+    """A policy may take silence for a yes, but only of somebody who was asked."""
+    untold = _opened(on_timeout="approve")
+    planned = _told(untold, REQUESTED)
+    lost = done(rules.unreached(_silent(on_unreachable="wait"), at(2)), Approval)
+    assert {_ended_in_silence(one) for one in (untold, planned, lost)} == {ActionStatus.TIMED_OUT}
+
+
+@pytest.mark.parametrize("context", [None, {"a": "9000"}])
+def test_silence_is_no_consent_to_what_was_asked_about(context: dict[str, Any] | None) -> None:
+    """Nor to the agent's answer, with other arguments or without: it may come at the end."""
+    asked_about = responded(_silent(), "ask", comments="Why?")
+    because = AnswerSubmission(answer="So.", context=context)
+    answered_last = done(approval_rules.answer(asked_about, because, at(299)), Approval)
+    for one in (asked_about, answered_last):
+        assert _ended_in_silence(one) is ActionStatus.TIMED_OUT
+
+
+def test_it_is_noted_once_that_somebody_was_told_and_only_where_it_matters() -> None:
+    assert rules.reached(_silent(), at(2)) is None
+    assert rules.reached(_opened(), at(2)) is None

@@ -94,6 +94,10 @@ class Approval(Record):
     unreached_at: datetime | None = None
     """Since when nobody is known to have been reached."""
 
+    reached_at: datetime | None = None
+    """When a message that asks was first taken by what reaches a person. Noted only where silence
+    is consent."""
+
     used_links: tuple[str, ...] = ()
     """SHA-256 of the review tokens by which it was decided, or an approval given."""
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from datetime import datetime
 from typing import Any
 
+from safeguards.contracts import HistoryView
 from safeguards.text import visible
 from safeguards_runtime.records.approval_record import Approval
 from safeguards_runtime.records.eligibility import answers_for
@@ -122,6 +123,14 @@ def hand_over(
     after = after.posted(now, Service.NOTIFIER, HANDED_OVER)
     detail = {"to": to, "for": absent, "note": note}
     return _change(approval, after, "handed_over", by, now, detail)
+
+
+def without_notes(history: Iterable[HistoryView]) -> list[HistoryView]:
+    """Return a history without the notes that reviewers wrote to one another."""
+    return [
+        line.model_copy(update={"detail": {k: v for k, v in line.detail.items() if k != "note"}})
+        for line in history
+    ]
 
 
 def _named(

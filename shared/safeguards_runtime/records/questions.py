@@ -19,6 +19,7 @@ from safeguards_runtime.records.events import ANSWERED
 from safeguards_runtime.records.judgement import Judgement
 from safeguards_runtime.records.record import Change, Refusal
 from safeguards_runtime.records.rota import ALWAYS, Rota
+from safeguards_runtime.records.terms import Terms
 from safeguards_runtime.records.versions import next_version, rewritten, shown_digest
 from safeguards_runtime.records.voting import Answer
 from safeguards_runtime.records.waiting import begun
@@ -124,6 +125,9 @@ def answer(
     now: datetime,
     position: int | None = None,
     claims: Mapping[str, str] | None = None,
+    *,
+    terms: Terms | None = None,
+    rota: Rota = ALWAYS,
 ) -> Change | None:
     """Take the agent's answer to a question; it makes a new version. Other arguments are judged
     first, where those that they replace were; until `amended`, nobody can answer.
@@ -134,6 +138,8 @@ def answer(
         now: the store's clock, UTC.
         position: which question; the first open one unless given.
         claims: the idempotency key, if any.
+        terms: on which people are asked about other arguments that no policy judges.
+        rota: who is on duty when.
 
     Returns:
         The change; None if this question has been given this very answer (a repeat).
@@ -158,7 +164,10 @@ def answer(
         after = next_version(after).posted(now, Service.NOTIFIER, ANSWERED)
     elif approval.action_id is None:
         _check_type(approval, context)
-        after = rewritten(after, context, None, actor, now).posted(now, Service.NOTIFIER, ANSWERED)
+        after = rewritten(after, context, None, actor, now)
+        if terms is not None and terms != approval.terms:
+            after = _on_other_terms(after, terms, now, rota)
+        after = after.posted(now, Service.NOTIFIER, ANSWERED)
     else:
         _check_type(approval, context)
         # Refused now, if it is too large to be shown, rather than when it has been judged.
@@ -257,7 +266,7 @@ def amended(
         ended = resolved(after, ActionStatus.REJECTED, now, actor, words, verdict=judgement.verdict)
         return ending(approval, ended, actor, now, detail)
     if judgement.verdict is Verdict.REQUIRE_APPROVAL and judgement.terms != approval.terms:
-        after = _on_other_terms(after, judgement, now, rota)
+        after = _on_other_terms(after, judgement.terms, now, rota)
     after = after.posted(now, Service.NOTIFIER, ANSWERED)
     return Change(approval, after, "amended", actor, now, detail)
 
@@ -270,12 +279,10 @@ def _severity(judgement: Judgement) -> AlertSeverity:
     return max(judgement.severity, AlertSeverity.WARNING, key=lambda severity: severity.rank)
 
 
-def _on_other_terms(
-    approval: Approval, judgement: Judgement, now: datetime, rota: Rota
-) -> Approval:
+def _on_other_terms(approval: Approval, terms: Terms, now: datetime, rota: Rota) -> Approval:
     """Return the approval on the terms of the new arguments, which are asked about anew: their
     steps begin now, within the time that is left."""
-    update = {"terms": judgement.terms, "escalated": 0, "unreached_at": None}
+    update = {"terms": terms, "escalated": 0, "unreached_at": None}
     running = _resumed(approval, now).model_copy(update=update)
     after, _ = begun(running.struck(Service.TRACKER), now, rota)
     until = approval.paused_until

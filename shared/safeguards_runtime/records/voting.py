@@ -187,13 +187,14 @@ def is_repeat(approval: Approval, response: ResponseSubmission, reviewer_id: str
     lost."""
     if response.response is ResponseKind.MODIFY and _made(approval, response, reviewer_id):
         return True
+    # What has ended stays at the version that was decided on.
+    if response.version != approval.version or response.digest not in (None, approval.digest):
+        return False
     if approval.outcome is not None:
         return _decided(approval, approval.outcome, response, reviewer_id)
     return (
         response.response is ResponseKind.APPROVE
         and not response.modifications
-        and response.version == approval.version
-        and response.digest in (None, approval.digest)
         and any(vote.reviewer_id == reviewer_id for vote in approval.votes)
     )
 

@@ -128,11 +128,23 @@ def time_out(approval: Approval, now: datetime, *, is_halted: bool = False) -> C
 
 
 def _could_object(approval: Approval) -> bool:
-    """Tell whether silence may be taken as consent: somebody could have spoken, what is shown is
-    what the agent last asked for, and it is not the consent of several that is wanted."""
+    """Tell whether silence may be taken as consent: somebody was reached and could have spoken,
+    nobody has asked anything, what is shown is what they were told of from the beginning, and it is
+    not the consent of several that is wanted."""
     terms = approval.terms
-    is_settled = approval.unreached_at is None and approval.amendment is None
-    return is_settled and terms.quorum == 1 and not terms.four_eyes
+    was_told = approval.reached_at is not None and approval.unreached_at is None
+    is_as_told = approval.version == 1 and not approval.questions
+    return was_told and is_as_told and terms.quorum == 1 and not terms.four_eyes
+
+
+def reached(approval: Approval, now: datetime) -> Change | None:
+    """Note that a message that asks was taken by what reaches a person. None if that is known, or
+    is of no consequence."""
+    is_wanted = approval.terms.on_timeout == "approve" and not approval.status.is_final
+    if not is_wanted or approval.reached_at is not None:
+        return None
+    after = approval.model_copy(update={"reached_at": now})
+    return Change(approval, after, "reached", Service.NOTIFIER.value, now)
 
 
 def told(

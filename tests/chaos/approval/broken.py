@@ -181,7 +181,8 @@ class _Stubborn(SteppedStore):
         while True:
             now, (record,) = await self.load([record_id])
             if change is None or record is None:
-                change = rule(record, now)
+                judged = rule(record, now)
+                change = judged[0] if isinstance(judged, tuple) and judged else judged or None
             else:
                 change = replace(change, before=record)
             if change is None:

@@ -246,8 +246,7 @@ class Track(_Look):
         assert state.deadline is not None
         if state.decision is None and self.now >= state.deadline:
             status, why = "TIMED_OUT", ""
-            # Where several must approve, nobody's silence stands for them.
-            if state.setup.silence_approves and state.setup.quorum == 1:
+            if state.setup.silence_approves and _could_object(state):
                 status, why = "APPROVED", "nobody objected in time"
             state = ended(state, Decision(status, "nobody", self.now, why))
         return state, state.approval is not None and state.approval.owes(Service.TRACKER)
@@ -267,6 +266,14 @@ class Track(_Look):
         else:
             after = state.approval.settled(self.now)
         return replace(state, approval=after), False
+
+
+def _could_object(state: State) -> bool:
+    """Tell whether silence is consent: people were told of what stands there, and nobody has asked
+    anything. Where several must approve, nobody's silence stands for them."""
+    assert state.approval is not None
+    were_told = ("approval.requested", 1, "email", MEMBERS[0]) in state.approval.told
+    return were_told and state.version == 1 and not state.questions and state.setup.quorum == 1
 
 
 @dataclass(frozen=True)

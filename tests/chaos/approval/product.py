@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +17,16 @@ from safeguards.contracts import (
 )
 from safeguards.identifiers import new_id, twin_id
 from safeguards.types import AlertSeverity
-from safeguards_runtime.records import Action, ApiKey, Approval, Change, Refusal, action, opening
+from safeguards_runtime.records import (
+    Action,
+    ApiKey,
+    Approval,
+    Change,
+    Refusal,
+    action,
+    opening,
+    waiting,
+)
 from safeguards_runtime.records.api_key import Role
 from safeguards_runtime.records.judgement import Judgement
 from safeguards_runtime.records.rota import ALWAYS
@@ -195,12 +204,24 @@ async def _performed(
 
 
 async def take_over(product: Product, store: Store, ids: Sequence[str]) -> None:
-    """Have the notifier plan what actions and approvals owe it, as `Notifier.plan` does."""
+    """Have the notifier plan what actions and approvals owe it, as `Notifier.plan` does; what it
+    plans arrives at once."""
+
+    def told(record: Action | Approval, now: datetime) -> tuple[Change, ...] | None:
+        changes = product.plan(record, World(ROUTES, DIRECTORY, now))
+        return changes and tuple(_arrived(change, now) for change in changes)
+
     kinds: tuple[type[Action | Approval], ...] = (Action, Approval)
     for kind, prefix in zip(kinds, ("act_", "apr_"), strict=True):
         await store.apply_all(
             [i for i in ids if i.startswith(prefix)],
             kind,
-            lambda record, now: product.plan(record, World(ROUTES, DIRECTORY, now)),
+            told,
             of=Service.NOTIFIER,
         )
+
+
+def _arrived(change: Change, now: datetime) -> Change:
+    """Return the change of an approval with it noted that its message has reached somebody."""
+    noted = waiting.reached(change.after, now) if isinstance(change.after, Approval) else None
+    return replace(change, after=noted.after) if noted else change
