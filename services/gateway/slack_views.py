@@ -262,7 +262,7 @@ def _content(asked: Approval, zone: ZoneInfo, names: dict[str, str]) -> Iterator
         else:
             yield from _quoted("The agent answered", question.answer)
     if asked.outcome is None:
-        silence = "approved" if asked.terms.on_timeout == "approve" else "rejected"
+        silence = "approved" if asked.silence_approves else "rejected"
         deadline = _moment(asked.expires_at, zone)
         yield slack_blocks.context(f"If nobody answers by {deadline}, it is {silence}.")
 

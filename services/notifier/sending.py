@@ -373,7 +373,7 @@ class Sender:
             if not (result.error or result.is_late)
             for one, source in attempt.parcel.members
             if isinstance(source, Approval) and one.asks and one.reads == "people"
-            if source.terms.on_timeout == "approve"
+            if source.silence_approves
         }
 
         def rule(record: Approval, now: datetime) -> Change | None:

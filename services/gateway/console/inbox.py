@@ -223,7 +223,7 @@ def short_moment(moment: datetime, now: datetime, zone: ZoneInfo) -> str:
 
 
 def _silence(asked: Approval) -> str:
-    if asked.terms.on_timeout == "approve":
+    if asked.silence_approves:
         return "approved if nobody answers"
     return "rejected if nobody answers"
 

@@ -49,8 +49,6 @@ REJECT_REASONS = (
     "It is against our rules",
 )
 
-_SILENT = {"approve": "it is approved", "reject": "it is rejected"}
-
 
 @dataclass(frozen=True)
 class Visit:
@@ -249,7 +247,7 @@ def _common(gateway: Parts, visit: Visit) -> dict[str, Any]:
         "named": named,
         "outcome": outcome,
         "fate": _fate(gateway, asked),
-        "silence": _SILENT.get(asked.terms.on_timeout, "it is rejected"),
+        "silence": "it is approved" if asked.silence_approves else "it is rejected",
         "seal": visit.shown().sealed(gateway),
         "heard": gateway.news.last,
         "signs_in": visit.signs_in,

@@ -93,7 +93,7 @@ _SAID: Mapping[str, str] = {
     "amended": "The agent's new arguments were judged",
 }
 # What is told by other entries, or is housekeeping.
-_PASSED_OVER = frozenset({"viewed", "notified", "action_closed", "waits_on", "moot"})
+_PASSED_OVER = frozenset({"viewed", "notified", "reached", "action_closed", "waits_on", "moot"})
 
 
 def _steps(line: HistoryView, named: Named) -> Iterator[Entry]:

@@ -154,6 +154,16 @@ class Approval(Record):
         return {**self.context, **(self.modifications or {})}
 
     @property
+    def silence_approves(self) -> bool:
+        """Whether it is approved if nobody answers, once somebody was told of it: nobody has asked
+        anything, what is shown is what they were told of from the beginning, and it is not the
+        consent of several that is wanted."""
+        terms = self.terms
+        is_as_told = self.version == 1 and not self.questions
+        is_one = terms.quorum == 1 and not terms.four_eyes
+        return terms.on_timeout == "approve" and is_as_told and is_one
+
+    @property
     def needed(self) -> int:
         """How many more people must approve before it is; 0 when it has ended."""
         return 0 if self.status.is_final else max(0, self.terms.quorum - len(self.votes))

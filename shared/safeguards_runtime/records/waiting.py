@@ -120,27 +120,18 @@ def time_out(approval: Approval, now: datetime, *, is_halted: bool = False) -> C
     if approval.status.is_final or now < approval.expires_at:
         return None
     actor = Service.TRACKER.value
-    if approval.terms.on_timeout == "approve" and not is_halted and _could_object(approval):
+    was_told = approval.reached_at is not None and approval.unreached_at is None
+    if approval.silence_approves and was_told and not is_halted:
         ended = resolved(approval, ActionStatus.APPROVED, now, "nobody", "nobody objected in time")
     else:
         ended = resolved(approval, ActionStatus.TIMED_OUT, now, "nobody", "")
     return ending(approval, ended, actor, now, {"on_timeout": approval.terms.on_timeout})
 
 
-def _could_object(approval: Approval) -> bool:
-    """Tell whether silence may be taken as consent: somebody was reached and could have spoken,
-    nobody has asked anything, what is shown is what they were told of from the beginning, and it is
-    not the consent of several that is wanted."""
-    terms = approval.terms
-    was_told = approval.reached_at is not None and approval.unreached_at is None
-    is_as_told = approval.version == 1 and not approval.questions
-    return was_told and is_as_told and terms.quorum == 1 and not terms.four_eyes
-
-
 def reached(approval: Approval, now: datetime) -> Change | None:
     """Note that a message that asks was taken by what reaches a person. None if that is known, or
     is of no consequence."""
-    is_wanted = approval.terms.on_timeout == "approve" and not approval.status.is_final
+    is_wanted = approval.silence_approves and not approval.status.is_final
     if not is_wanted or approval.reached_at is not None:
         return None
     after = approval.model_copy(update={"reached_at": now})
