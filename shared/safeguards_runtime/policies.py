@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, WithJsonSchema, field_validator, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from safeguards.contracts import Name, TimeoutSeconds, Verdict
 from safeguards.types import AlertSeverity
@@ -23,7 +24,19 @@ MAX_STEPS = 20
 MAX_QUORUM = 20
 """How many people may have to approve one action."""
 
-Globs = Annotated[tuple[str, ...], Field(min_length=1)]
+_CHARACTER_CLASS = re.compile(r"\[!?+\]?+[^\]]*\]")
+
+
+def _closed(glob: str) -> str:
+    """Refuse a bracket that none closes: hardly anybody means the character itself."""
+    if "[" in _CHARACTER_CLASS.sub("", glob):
+        raise ValueError(
+            "no ] closes a [ in it: write [abc] for one of several characters, [[] for a [ itself"
+        )
+    return glob
+
+
+Globs = Annotated[tuple[Annotated[str, AfterValidator(_closed)], ...], Field(min_length=1)]
 Groups = Annotated[tuple[Name, ...], Field(min_length=1)]
 
 
@@ -75,7 +88,8 @@ class TermsConfig(ConfigurationModel):
     """How long people have to answer."""
 
     on_timeout: Literal["reject", "approve"] = "reject"
-    """What it comes to if nobody answers in time."""
+    """What it comes to if nobody answers in time. Silence approves only where somebody was told,
+    nobody has asked anything, and what is shown has not changed since."""
 
     editable: tuple[str, ...] | dict[str, FieldLimit] = ()
     """The fields of the context that a reviewer may change, `*` for all; or each with its limits.
@@ -167,8 +181,9 @@ class Match(ConfigurationModel):
 
     arguments: dict[str, Globs] = {}
     """By name, or by a path such as `customer.country`. Text is matched in any case; an argument
-    that is not there by nothing. Of a list any item is enough for a policy that denies, asks or
-    abstains; one that lets the action through needs all of them."""
+    that is not there by nothing. For a policy that denies, asks or abstains any item of a list is
+    enough, anything in an object, and each address or word of a text; one that lets the action
+    through needs all items, each as a whole."""
 
 
 class Policy(ConfigurationModel):
