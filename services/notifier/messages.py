@@ -14,7 +14,7 @@ from safeguards.notifications.message import Answerable, Link, Message, Thread
 from safeguards.notifications.rendering import argument_label
 from safeguards.text import visible
 from safeguards.types import ActionStatus, AlertSeverity
-from safeguards_runtime.headlines.sentence import headline_of
+from safeguards_runtime.headlines.sentence import headline
 from safeguards_runtime.records import Action, Approval, Delivery
 from safeguards_runtime.records.events import (
     ALERT_RAISED,
@@ -275,7 +275,7 @@ def _footer(delivery: Delivery, asked: Approval, reader: Reader, *, is_open: boo
     """Return how it is answered, if not from the message; and what happens while nobody does."""
     if not is_open:
         return "This has changed since: answer the newer message instead."
-    silence = "approved" if asked.terms.on_timeout == "approve" else "rejected"
+    silence = "approved" if asked.silence_approves else "rejected"
     words = [f"If nobody answers by {_moment(asked.expires_at, reader.zone)}, it is {silence}."]
     coming = next((step for step in asked.steps if step.event == ESCALATED), None)
     if coming and asked.escalated < len(asked.terms.escalation):
@@ -372,13 +372,12 @@ def _facts(source: Action | Approval) -> tuple[tuple[str, str], ...]:
 
 def _what(source: Action | Approval) -> str:
     """Return what a message is about, as its subject says it: the title that the agent gave, or
-    what would run in one sentence, unless its arguments could mean something else."""
-    title, context = source.title, source.context
-    if isinstance(source, Approval):
-        title, context = source.agents_title, source.shown_context
+    what would run, or was allowed to, in one sentence, unless its arguments could mean something
+    else."""
+    title = source.agents_title if isinstance(source, Approval) else source.title
     said = (title or "").strip()
     if not said:
-        made = headline_of(source.action_type, context)
+        made = headline(source)
         said = made.sentence if not made.is_ambiguous else source.title or source.action_type
     return visible(said, single_line=True, limit=TITLE_LIMIT)
 

@@ -105,6 +105,22 @@ def test_without_a_title_the_subject_says_what_would_run() -> None:
     assert "needed: Send €9.00 to ACME (until" in _said(changed).subject
     approved = responded(source, "approve")
     assert _said(approved, RESOLVED, url=None).subject == "Approved: Send €2,500.00 to ACME"
+    less = responded(source, "modify", modifications={"amount": "100.00"})
+    said = _said(less, RESOLVED, url=None).subject
+    assert said == "Approved with changes: Send €100.00 to ACME"
+    rejected = responded(changed, "reject", comments="no")
+    assert _said(rejected, RESOLVED, url=None).subject == "Rejected: Send €9.00 to ACME"
+
+
+def test_an_action_that_was_allowed_with_changes_is_told_of_with_them() -> None:
+    context = {"amount": "2500.00", "currency": "EUR", "recipient": "ACME"}
+    source = _notified(action_type="send_money", context=context)
+    outcome = responded(asked(), "modify", modifications={"amount": "100.00"}).outcome
+    assert outcome is not None
+    of_it = outcome.model_copy(update={"action_id": source.id})
+    ended = source.model_copy(update={"outcome": of_it, "status": of_it.status})
+    said = _said(ended, ACTION_RESOLVED, url=None).subject
+    assert said == "Approved with changes: Send €100.00 to ACME"
 
 
 def test_a_subject_does_not_guess() -> None:

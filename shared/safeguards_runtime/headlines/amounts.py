@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from safeguards.text import visible
 from safeguards_runtime.headlines.leaves import Leaf
+from safeguards_runtime.headlines.quotes import quoted
 
 AMOUNT_LIMIT = 40
 
@@ -25,16 +26,30 @@ def _words(text: str) -> frozenset[str]:
 
 
 # Groups of words, the likeliest first. Among the names of one group the largest amount is shown.
-_GROUPS = ("amount total sum", "payment price cost salary budget notional refund charge", "fee")
+_GROUPS = (
+    "amount amt total sum",
+    "payment price cost salary budget notional principal refund charge",
+    "fee tip",
+)
 _AMOUNTS = {word: group for group, words in enumerate(_GROUPS) for word in words.split()}
 # Of what they are, only a currency says.
 _AMOUNTS_WITH_CURRENCY = {
     **_AMOUNTS,
     **dict.fromkeys(("value", "balance", "limit"), len(_GROUPS)),
 }
-_LEADING = ("amount", "total")
+# Words that are more often something else.
+_SELDOM = ("principal", "tip")
+_LEADING = ("amount", "amt", "total")
 _EXACT, _QUALIFIED, _CONTAINED = range(3)
-_HOLDING = ("amount", "total", "sum", "price", "cost", "fee")
+_HOLDING = ("amount", "amt", "total", "sum", "price", "cost", "fee")
+# What may stand in the name of an amount without making it more or less. Any other word may say
+# what it is to be multiplied with: `amount_millions`, `price_per_unit`.
+_QUALIFIERS = _words(
+    "in of to the be pay paid due grand sub net gross final currency approved requested transfer"
+    " transaction order invoice bill purchase booking deposit donation withdrawal payout loan"
+)
+# What says so beside it.
+_SCALES = _words("unit units scale multiplier magnitude factor exponent denomination")
 _NEVER = _words(
     "discount rebate limit max maximum min minimum number count id code type percent rate currency"
     " ccy recipient payee account name date day days time month year term terms method reference"
@@ -59,6 +74,8 @@ _CODES = _CODES_IN_NAMES | _words(
 )
 _UNITS = {"cents": "cents", "pence": "pence", "dollars": "USD", "euros": "EUR", "pounds": "GBP"}
 _CURRENCIES = ("currency", "currency_code", "ccy", "currency_iso")
+
+_OTHER_SCALE = "the amount may be counted in thousands or the like"
 
 _NUMBER = re.compile(r"(-?)([0-9]+)(\.[0-9]+)?")
 # What is shown as it is: figures, with a code or a sign at one end.
@@ -95,6 +112,9 @@ class _Candidate(NamedTuple):
     text: str
     currency: str
     doubt: str
+    unknown: frozenset[str]
+    """Words in its name that may change how much it is."""
+
     is_shown: bool
 
     @property
@@ -106,6 +126,7 @@ class _Candidate(NamedTuple):
 
 def amount_of(leaves: Iterable[Leaf]) -> Amount | None:
     """Return how much the arguments are about; None if none of them says it."""
+    leaves = list(leaves)
     candidates = list(_candidates(leaves))
     # The largest is more than a figure can be for what is no figure: that has to be read.
     ordered = sorted(candidates, key=lambda one: one.size, reverse=True)
@@ -116,6 +137,7 @@ def amount_of(leaves: Iterable[Leaf]) -> Amount | None:
     doubts = [
         *(["more than one argument could be the amount"] if others else []),
         *([best.doubt] if best.doubt else []),
+        *([_OTHER_SCALE] if best.unknown or _has_scale(leaves, best) else []),
     ]
     is_plain = len(best.text) <= AMOUNT_LIMIT and _NUMBER.fullmatch(best.text)
     return Amount(
@@ -144,14 +166,23 @@ def _shown(text: str, currency: str) -> str:
     if _FIGURES.fullmatch(text):
         return visible(_money(text, currency), single_line=True, limit=AMOUNT_LIMIT)
     code = f" {_SIGNS.get(currency, currency)}" if currency else ""
-    return f"“{visible(text, single_line=True, limit=AMOUNT_LIMIT)}”{code}"
+    return f"{quoted(text, limit=AMOUNT_LIMIT)}{code}"
 
 
 def _differ(one: _Candidate, best: _Candidate) -> bool:
     """Tell whether two candidates are different amounts: of one that has no currency, the figure
     has to be the same."""
     are_of_one = one.currency == best.currency or not (one.currency or one.doubt)
-    return one.figure != best.figure or not are_of_one
+    return one.figure != best.figure or one.unknown != best.unknown or not are_of_one
+
+
+def _has_scale(leaves: Iterable[Leaf], best: _Candidate) -> bool:
+    """Tell whether an argument that stands no further in says in what the amount is counted."""
+    depth = best.rank[0]
+    return any(
+        leaf.depth <= depth and leaf.words[-1] in _SCALES and not _unknown(leaf.words[:-1])
+        for leaf in leaves
+    )
 
 
 def _candidates(leaves: Iterable[Leaf]) -> Iterable[_Candidate]:
@@ -177,11 +208,24 @@ def _candidates(leaves: Iterable[Leaf]) -> Iterable[_Candidate]:
         if not (has_digit or (text and leaf.words == ("amount",))):
             continue
         # `payment_line: "A7"` is none.
-        if goodness[0] == _CONTAINED and not size.is_finite():
+        is_vague = goodness[0] == _CONTAINED or leaf.words[-1] in _SELDOM
+        if is_vague and not size.is_finite():
             continue
         # Without a currency nobody knows what a total counts.
         is_shown = has_digit and (leaf.words[-1] != "total" or bool(currency))
-        yield _Candidate((leaf.depth, *goodness), size, text, currency, doubt, is_shown)
+        rank = (leaf.depth, *goodness)
+        unknown = _unknown(leaf.words)
+        if set(_HOLDING) & set(leaf.holder):
+            unknown |= _unknown(leaf.holder)
+        yield _Candidate(rank, size, text, currency, doubt, unknown, is_shown)
+
+
+@lru_cache(maxsize=4096)
+def _unknown(words: tuple[str, ...]) -> frozenset[str]:
+    """Return the words in the name of an amount that may say more than that it is one."""
+    plain = _AMOUNTS_WITH_CURRENCY.keys() | _QUALIFIERS
+    left = (word for word in words if not _code_in(word))
+    return frozenset(word for word in left if not {word, word.removesuffix("s")} & plain)
 
 
 @lru_cache(maxsize=4096)
@@ -220,10 +264,14 @@ def _code_in(word: str) -> str:
 
 
 def _given(currencies: Iterable[Leaf]) -> frozenset[str | None]:
-    """Return the codes that an object gives, by their exact name if it has one; None among them
-    for what is no known code."""
+    """Return the codes that an object gives, by their exact name or the amount's if it has one;
+    None among them for what is no known code."""
     currencies = list(currencies)
-    exactly = [leaf for leaf in currencies if "_".join(leaf.words) in _CURRENCIES]
+    exactly = [
+        leaf
+        for leaf in currencies
+        if "_".join(leaf.words) in _CURRENCIES or not _unknown(leaf.words[:-1])
+    ]
     texts = {str(leaf.value).strip() for leaf in exactly or currencies} - {""}
     codes = {_BY_SIGN.get(text, text.upper()) for text in texts}
     return frozenset(code if code in _CODES else None for code in codes)

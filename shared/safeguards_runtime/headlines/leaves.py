@@ -61,6 +61,11 @@ def words_of(name: str) -> tuple[str, ...]:
     return tuple(word.casefold() for word in _WORDS.findall(name))
 
 
+def word_set(text: str) -> dict[str, None]:
+    """Return the words of a text, as an ordered set."""
+    return dict.fromkeys(text.split())
+
+
 def leaves_of(context: Mapping[str, Any]) -> Leaves:
     """Return the plain values of the arguments: those at the top, then those in what they hold,
     and so on inwards; on each level in the order of their keys."""

@@ -6,18 +6,17 @@ the agent says about them. All of it is made visible and short; whoever shows it
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from safeguards.text import visible
-from safeguards_runtime.headlines.amounts import Amount, amount_of, says_an_amount
-from safeguards_runtime.headlines.leaves import Leaf, leaves_of, words_of
-from safeguards_runtime.records import Approval
+from safeguards_runtime.headlines.aims import PREPOSITIONS, Aim, aim_of
+from safeguards_runtime.headlines.amounts import Amount, amount_of
+from safeguards_runtime.headlines.leaves import leaves_of, word_set, words_of
+from safeguards_runtime.records import Action, Approval
 
 VERB_LIMIT = 60
-OBJECT_LIMIT = 60
 
 
 class Part(NamedTuple):
@@ -64,17 +63,18 @@ class Headline:
         return bool(self.doubts)
 
 
-def headline(approval: Approval) -> Headline:
-    """Return what an approval asks for, by its action type and what would run."""
-    return headline_of(approval.action_type, approval.shown_context)
+def headline(record: Action | Approval) -> Headline:
+    """Return what an action or approval is about, by its action type and what would run; once it
+    is allowed, by what was."""
+    context, outcome = record.context, record.outcome
+    if outcome is not None and outcome.status.allows:
+        context = {**context, **(outcome.modifications or {})}
+    elif isinstance(record, Approval):
+        context = record.shown_context
+    return headline_of(record.action_type, context)
 
 
 # --- the sentence -------------------------------------------------------------------------------
-
-
-def _words(text: str) -> dict[str, None]:
-    """Return words as an ordered set."""
-    return dict.fromkeys(text.split())
 
 
 # Action types that are things, not deeds: what one does with them.
@@ -116,7 +116,7 @@ _NOUNS = {
     "withdrawal": "make",
 }
 # Of what can be both, what says that it is a deed: something follows, as in `transfer_funds`.
-_DEEDS = _words(
+_DEEDS = word_set(
     "add allow approve archive assign book buy cancel change charge close create delete deploy deny"
     " disable donate drop enable erase execute export fetch get grant import install invite issue"
     " list make merge modify move order pay place post publish purchase purge read refund remove"
@@ -124,10 +124,10 @@ _DEEDS = _words(
     " submit terminate trade transfer trigger truncate update upload wipe withdraw write"
 )
 _MONEY_WORDS = ("money", "funds", "cash")
-_TAKES_AN_AMOUNT = _words(
+_TAKES_AN_AMOUNT = word_set(
     "pay transfer refund charge withdraw wire deposit donate send invest buy sell trade"
 )
-_GIVES = _words(
+_GIVES = word_set(
     "pay payment payout transaction transfer refund wire send email mail message donate donation"
     " disbursement deposit grant share invite issue invoice loan notification money funds cash"
     " request"
@@ -137,12 +137,12 @@ _GIVES = _words(
 def headline_of(action_type: str, context: Mapping[str, Any]) -> Headline:
     """Return what an action of this type does with these arguments."""
     words = _words_of(action_type)
+    is_cut = words[-1].endswith("…")
     verb, takes_of = _verb(words)
     leaves = leaves_of(context)
     figure = amount_of(leaves.found)
     amount = figure.text if figure else ""
-    aim = _aim(leaves.found, words, is_noun=takes_of)
-    name = aim.label
+    aim = aim_of(leaves.found, words, gives=bool(_GIVES.keys() & set(words)), is_noun=takes_of)
     if amount and words[-1] in _MONEY_WORDS:
         # "send money" with an amount is "send $20.00".
         verb, takes_of = verb.rpartition(" ")[0] or verb, False
@@ -154,23 +154,35 @@ def headline_of(action_type: str, context: Mapping[str, Any]) -> Headline:
     with_amount = [Part("words", between), Part("amount", amount)] if amount else []
     if figure and figure.has_others:
         with_amount.append(Part("words", " and other amounts"))
-    with_object = aim.parts
+    with_object = _object(aim)
     doubts = [*(figure.doubts if figure else ()), *aim.doubts]
+    if is_cut:
+        doubts.append("its action type is longer than the headline shows")
     if not leaves.is_all:
         doubts.append("there are more arguments than the headline was made from")
     # "pay invoice 17 for $20.00", but "pay $20.00 to ACME".
     first, second = with_amount, with_object
-    if between == " for " and name.partition(" ")[0] not in _PREPOSITIONS:
+    if between == " for " and aim.label.partition(" ")[0] not in PREPOSITIONS:
         first, second = with_object, with_amount
-    said = f"{name} {aim.text}".strip()
+    said = f"{aim.label} {aim.text}".strip()
     return Headline(verb, said, amount, figure, (begin, *first, *second), tuple(doubts))
+
+
+def _object(aim: Aim) -> list[Part]:
+    if not aim.text:
+        return []
+    label = Part("words", f" {aim.label} " if aim.label else " ")
+    others = [Part("words", f" and another {aim.other}")] if aim.other else []
+    return [label, Part("object", aim.text), *others]
 
 
 def _words_of(action_type: str) -> list[str]:
     shown = visible(action_type, single_line=True, limit=VERB_LIMIT)
     words = list(words_of(shown))
     # Nothing in it is a word, or what it holds had to be written out: as it is.
-    return words if words and "⟨" not in shown else [shown]
+    if not words or "⟨" in shown:
+        return [shown]
+    return [*words, "…"] if shown.endswith("…") else words
 
 
 def _verb(words: list[str]) -> tuple[str, bool]:
@@ -184,144 +196,3 @@ def _verb(words: list[str]) -> tuple[str, bool]:
         return " ".join(words), False
     article = "an" if words[0][0] in "aeiou" else "a"
     return f"{_NOUNS[last]} {article} {' '.join(words)}", True
-
-
-# --- to whom or what ----------------------------------------------------------------------------
-
-_PREPOSITIONS = ("to", "for", "from")
-_SELLERS = ("vendor", "supplier", "merchant")
-_RECIPIENTS = _words(
-    "recipient payee beneficiary to vendor supplier merchant creditor customer client patient"
-    " employee recipients cc bcc"
-)
-_THINGS = _words(
-    "account iban email file filename filepath path folder directory table database dataset db"
-    " repository repo branch bucket host hostname server cluster service environment url uri"
-    " endpoint domain invoice order symbol ticker isin security product item asset user username"
-    " record ticket issue key name target resource channel command query id"
-)
-_REACHES = _words("account iban email channel")
-_SECURITIES = _words("symbol ticker isin security asset product item")
-_BARE = _words("file filename filepath path url uri name target resource id command query")
-_PLAIN = re.compile(r"[\w @.,&/\\:+#'()~-]+")
-
-
-_RANKS = [{word: at for at, word in enumerate(words)} for words in (_RECIPIENTS, _THINGS)]
-# "valid_to", "reply_to", "to_currency": none of them says to whom.
-_NO_RECIPIENT = _words(
-    "date time currency ccy type country language locale reply valid due up related"
-)
-
-
-class _Aim(NamedTuple):
-    """What an action is done to."""
-
-    label: str = ""
-    """What stands before it."""
-
-    text: str = ""
-    others: str = ""
-
-    @property
-    def parts(self) -> list[Part]:
-        if not self.text:
-            return []
-        label = Part("words", f" {self.label} " if self.label else " ")
-        return [label, Part("object", self.text), *self._and_others]
-
-    @property
-    def _and_others(self) -> list[Part]:
-        return [Part("words", f" and {self.others}")] if self.others else []
-
-    @property
-    def doubts(self) -> list[str]:
-        return ["more than one argument could be the recipient"] if self.others else []
-
-
-class _Named(NamedTuple):
-    """An argument that could say what an action is done to, the likeliest first."""
-
-    rank: tuple[int, int, int, int]
-    word: str
-    value: str
-    within: int
-    is_attribute: bool
-    is_recipient: bool
-
-
-def _aim(leaves: Iterable[Leaf], words: list[str], *, is_noun: bool) -> _Aim:
-    """Return what an action is done to: what stands furthest out goes before what is likelier."""
-    gives = bool(_GIVES.keys() & set(words))
-    named = sorted(_aims(leaves, gives=gives), key=lambda one: one.rank)
-    if not named:
-        return _Aim()
-    shown = named[0]
-    others = shown.is_recipient or gives
-    others = others and any(_is_another(one, shown) for one in named)
-    if shown.word in _RECIPIENTS:
-        # "delete customer 17", not "delete customer for 17".
-        label = _towards(shown.word, words, gives=gives)
-    else:
-        label = _label(shown.word, words, gives=gives, is_noun=is_noun)
-    article = "another" if shown.is_recipient else "a"
-    more = f"{article} recipient" if others else ""
-    return _Aim(label, _named(shown.value), more)
-
-
-def _aims(leaves: Iterable[Leaf], *, gives: bool) -> Iterable[_Named]:
-    for leaf in leaves:
-        name, value = leaf.words, str(leaf.value).strip()
-        if not value or says_an_amount(name):
-            continue
-        for kind, ranks in enumerate(_RANKS):
-            # What a thing in an array is called is not what is done.
-            if kind == 1 and (leaf.is_listed or leaf.depth > 1):
-                continue
-            found = [(ranks[word], word) for word in (name[0], name[-1]) if word in ranks]
-            if found and (kind == 1 or not _NO_RECIPIENT.keys() & set(name)):
-                at, word = min(found)
-                is_exact = name in ((word,), (word, "id"))
-                # `recipient_name`, `recipient_iban`: of whom `recipient` says.
-                is_attribute = len(name) > 1 and name[0] == word and not name[-1].isdigit()
-                reaches = kind == 0 or (gives and name == (word,) and word in _REACHES)
-                rank = (leaf.depth, kind, at, 0 if is_exact else 1)
-                yield _Named(rank, word, value, leaf.within, is_attribute, reaches)
-                break
-
-
-def _is_another(one: _Named, shown: _Named) -> bool:
-    """Tell whether an argument names somebody besides who is shown."""
-    if not one.is_recipient or one.value == shown.value:
-        return False
-    if one.word in _REACHES and one.word != shown.word:
-        # The account of whom is shown.
-        return False
-    # What tells more of somebody is nobody else.
-    is_of_shown = one.within == shown.within and one.word == shown.word
-    return not (is_of_shown and one.is_attribute)
-
-
-def _towards(wanted: str, words: list[str], *, gives: bool) -> str:
-    if wanted in words:
-        return ""
-    return "to" if gives else "from" if wanted in _SELLERS else "for"
-
-
-def _label(wanted: str, words: list[str], *, gives: bool, is_noun: bool) -> str:
-    """Return what stands before the name of a thing: `to account`, `on table`, or nothing."""
-    said = "IBAN" if wanted == "iban" else wanted
-    if wanted in words:
-        return ""
-    if gives and wanted in _REACHES:
-        return "to" if wanted == "email" else f"to {said}"
-    if wanted in _SECURITIES:
-        return "in" if is_noun else ""
-    if wanted in _BARE and not is_noun:
-        return "" if len(words) > 1 or wanted != "id" else said
-    return f"on {said}" if is_noun or len(words) > 1 else said
-
-
-def _named(value: str) -> str:
-    """Return a value as the sentence shows it: in quotes if it could be taken for our words."""
-    shown = visible(value, single_line=True, limit=OBJECT_LIMIT)
-    return shown if _PLAIN.fullmatch(shown) and len(shown.split()) <= 4 else f"“{shown}”"

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from safeguards.contracts import Outcome, Verdict
 from safeguards.types import ActionStatus
-from safeguards_runtime.headlines.sentence import headline, headline_of
+from safeguards_runtime.headlines.sentence import headline
 from safeguards_runtime.records import Action, Approval, approval
 from safeguards_runtime.store import Store
 from services.gateway.console.people import ending
@@ -84,7 +84,7 @@ def _of_action(action: Action, gateway: Parts) -> Wanted:
     return Wanted(
         record_id=action.id,
         at=action.created_at,
-        sentence=headline_of(action.action_type, action.context).sentence,
+        sentence=headline(action).sentence,
         status=action.status,
         approval_id=action.approval_id if asked else None,
         words=words,
