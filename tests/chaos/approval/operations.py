@@ -107,6 +107,8 @@ class Respond(Operation):
         """Tell whether it is what ended it, or one of the approvals that did."""
         decision = state.decision
         assert decision is not None
+        if self.version != state.version or self.digest == "wrong":
+            return False
         if state.setup.quorum > 1 and self.kind == "approve":
             voted = (self.reviewer, self.comments) in state.votes
             return voted and self.reviewer in decision.approvers and not changes.changes
