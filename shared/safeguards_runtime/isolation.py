@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
+from weakref import WeakValueDictionary
 
 import structlog
 import yaml
@@ -27,6 +28,7 @@ from safeguards.errors import ConfigurationError
 from safeguards.text import visible
 from safeguards.types import SafetyAlert
 from safeguards_runtime.isolated_process import Answer, IsolatedError, IsolatedProcess, LostError
+from safeguards_runtime.isolation_outages import Outages
 
 log = structlog.get_logger(__name__)
 
@@ -41,11 +43,6 @@ READY_SECONDS = 10.0
 MAX_WAIT = 2
 """How many time limits a check waits at most for those before it."""
 
-MAX_LOST = 3
-"""After how many processes lost in a row a safeguard is out of service."""
-
-OUT_OF_SERVICE_SECONDS = 30.0
-
 LOADED_AT_ONCE = 4
 """How many processes are started at a time to see whether policies can be loaded."""
 
@@ -58,8 +55,10 @@ class Isolated:
     """A safeguard in a process of its own, as the services use it.
 
     The process starts with the first check, and anew when it was lost. Checks come one after the
-    other. After three lost processes in a row (no answer in time, crashed) the safeguard is out of
-    service for half a minute: each check fails at once. Then one check tries again.
+    other, those of several agents by turns. After three lost processes in a row (no answer in time,
+    crashed) the safeguard is out of service for half a minute for the agent whose checks they were,
+    and if they were several agents', or it cannot be loaded, for all: each check fails at once.
+    Then one check tries again.
 
     Args:
         kind: the name of an entry point `safeguards.plugins`.
@@ -102,7 +101,7 @@ class Isolated:
                 with others for too long, or is out of service.
         """
         request = _line({"agent_id": agent_id, "context": context})
-        return await self._queues.get().check(request)
+        return await self._queues.get().check(agent_id, request)
 
     async def load(self) -> None:
         """Start a process, to see whether the safeguard can be loaded as it is configured.
@@ -166,23 +165,27 @@ class _Queue:
         self._limit = time_limit_seconds
         self._closed = closed
         self._lock = asyncio.Lock()
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._process: IsolatedProcess | None = None
         self._killed: list[IsolatedProcess] = []
         self._is_starting = False
         self._ready_at = 0.0
         self._waiting = 0
-        self._lost = 0
-        self._out_until = 0.0
+        self._outages = Outages()
 
-    async def check(self, request: bytes) -> list[SafetyAlert]:
+    async def check(self, agent_id: str, request: bytes) -> list[SafetyAlert]:
         """Return the alerts that a request raises; see `Isolated.check`."""
-        self._refuse_out_of_service()
-        if self._lost >= MAX_LOST and self._lock.locked():
+        # An agent's checks wait for one another first, so that no more than one is before others'.
+        lock = self._locks.setdefault(agent_id, asyncio.Lock())
+        self._outages.refuse(agent_id)
+        if (self._outages.is_on_trial and self._lock.locked()) or (
+            self._outages.is_on_trial_for(agent_id) and lock.locked()
+        ):
             raise IsolatedError("is out of service: one check tries whether it answers again")
-        async with self._turn():
+        async with self._turn(lock):
             # It may have become so while this one waited.
-            self._refuse_out_of_service()
-            answer = await self._answer(request)
+            self._outages.refuse(agent_id)
+            answer = await self._answer(agent_id, request)
         if answer.failed:
             log.warning("a safeguard failed", kind=self._kind, reason=answer.failed)
             raise IsolatedError(visible(answer.failed, single_line=True, limit=300))
@@ -199,40 +202,36 @@ class _Queue:
     async def load(self) -> None:
         """Start a process; see `Isolated.load`."""
         async with self._turn():
-            try:
-                await self._started()
-            except BaseException:
-                self._kill()
-                raise
+            await self._started()
 
     async def stop_when_idle(self) -> None:
         """End the process after the checks that are under way. Where that takes long, the last of
         them ends it."""
         with contextlib.suppress(IsolatedError):
-            async with self._turn():
+            async with self._turn(*self._locks.values()):
                 await self._stop()
 
-    async def _answer(self, request: bytes) -> Answer:
+    async def _answer(self, agent_id: str, request: bytes) -> Answer:
+        process = self._process
+        if process is None or not process.is_alive:
+            process = await self._started()
         try:
-            process = self._process
-            if process is None or not process.is_alive:
-                process = await self._started()
             async with asyncio.timeout(self._limit):
                 answer = await process.ask(request)
         except TimeoutError:
-            self._lose(words := f"did not answer within {self._limit:g} s")
+            self._lose(words := f"did not answer within {self._limit:g} s", agent_id)
             raise IsolatedTimeoutError(words) from None
         except LostError as error:
-            self._lose(str(error))
+            self._lose(str(error), agent_id)
             raise
         except IsolatedError:
-            self._lost = 0
+            self._outages.answered(agent_id)
             raise
         except BaseException:
             # Whoever asked has gone: the answer must not be taken for the next one's.
             self._kill()
             raise
-        self._lost = 0
+        self._outages.answered(agent_id)
         if answer.ends:
             self._kill()
         return answer
@@ -249,40 +248,45 @@ class _Queue:
             failed = f"was not ready within {READY_SECONDS:g} s"
         except LostError as error:
             failed = f"{error} while it was loaded"
+        except BaseException:
+            self._kill()
+            raise
         finally:
             self._is_starting = False
             self._ready_at = time.monotonic()
         if failed:
-            # Another start would cost as much, and end in the same way.
-            self._lost = MAX_LOST
+            # Another start would cost as much, and end in the same way, whoever's the check is.
+            self._outages.end_for_all()
+            self._kill()
+            log.warning("a safeguard cannot be loaded", kind=self._kind, reason=failed)
             raise LostError(visible(failed, single_line=True, limit=300))
         return process
 
     @contextlib.asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        """Wait for those before, though not for ever."""
+    async def _turn(self, *first: asyncio.Lock) -> AsyncIterator[None]:
+        """Wait for those before, though not for ever; for those that hold `first`, first."""
         since = time.monotonic()
-        self._waiting += 1
-        try:
-            while not await self._acquired(self._patience(since)):
-                if self._patience(since) <= 0:
-                    seconds = f"{MAX_WAIT * self._limit:g}"
-                    raise IsolatedError(f"was busy with others for {seconds} s")
-        finally:
-            self._waiting -= 1
-        try:
-            yield
-        finally:
+        with contextlib.ExitStack() as held:
+            self._waiting += 1
             try:
+                for lock in (*first, self._lock):
+                    while not await self._acquired(lock, self._patience(since)):
+                        if self._patience(since) <= 0:
+                            seconds = f"{MAX_WAIT * self._limit:g}"
+                            raise IsolatedError(f"was busy with others for {seconds} s")
+                    held.callback(lock.release)
+            finally:
+                self._waiting -= 1
+            try:
+                yield
+            finally:
                 if self._closed.is_set() and not self._waiting:
                     await self._stop()
-            finally:
-                self._lock.release()
 
-    async def _acquired(self, seconds: float) -> bool:
+    async def _acquired(self, lock: asyncio.Lock, seconds: float) -> bool:
         try:
             async with asyncio.timeout(seconds):
-                return await self._lock.acquire()
+                return await lock.acquire()
         except TimeoutError:
             return False
 
@@ -293,17 +297,12 @@ class _Queue:
         begun = now if self._is_starting else max(since, self._ready_at)
         return begun + MAX_WAIT * self._limit - now
 
-    def _refuse_out_of_service(self) -> None:
-        left = self._out_until - time.monotonic()
-        if left > 0:
-            raise IsolatedError(f"is out of service for {left:.0f} s: it failed again and again")
-
-    def _lose(self, reason: str) -> None:
+    def _lose(self, reason: str, agent_id: str) -> None:
         self._kill()
-        self._lost += 1
-        log.warning("a safeguard's process is lost", kind=self._kind, reason=reason)
-        if self._lost >= MAX_LOST:
-            self._out_until = time.monotonic() + OUT_OF_SERVICE_SECONDS
+        self._outages.lost(agent_id)
+        log.warning(
+            "a safeguard's process is lost", kind=self._kind, agent_id=agent_id, reason=reason
+        )
 
     def _kill(self) -> None:
         process, self._process = self._process, None

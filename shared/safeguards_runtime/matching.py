@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -51,27 +52,50 @@ def agent_fits(match: Match, agent_id: str) -> bool:
 def unfit_arguments(policy: Policy, context: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the arguments, as the policy names them, for whose values it is not.
 
-    Of several values any is enough for a policy that denies or asks; all are needed for one that
-    lets the action through: what an agent adds to an argument loosens nothing.
+    Of several values, and of what stands in them, any is enough for a policy that denies or asks;
+    all are needed, each as a whole, for one that lets the action through: what an agent adds to an
+    argument, or writes around it, loosens nothing.
     """
-    enough = all if policy.is_mild else any
     return tuple(
         path
         for path, globs in policy.match.arguments.items()
-        if not (texts := list(_texts(_at(context, tuple(path.split("."))))))
-        or not enough(any(_fits(text, glob, policy) for glob in globs) for text in texts)
+        if not _are_for(policy, globs, list(_at(context, tuple(path.split(".")))))
     )
 
 
-def _fits(text: str, glob: str, policy: Policy) -> bool:
-    glob = glob.casefold()
-    if policy.is_mild and "@" in glob and any(text.count(c) != glob.count(c) for c in _BETWEEN):
+def _are_for(policy: Policy, globs: Iterable[str], values: Iterable[Any]) -> bool:
+    wanted = [glob.casefold() for glob in globs]
+    texts = list(_texts(values))
+    if policy.is_mild:
+        return bool(texts) and all(any(_is_one(text, glob) for glob in wanted) for text in texts)
+    pieces = {piece for text in (*texts, *_texts(_inside(values))) for piece in _pieces(text)}
+    return any(fnmatchcase(piece, glob) for glob in wanted for piece in pieces)
+
+
+def _is_one(text: str, glob: str) -> bool:
+    if "@" in glob and any(text.count(c) != glob.count(c) for c in _BETWEEN):
         return False
     return fnmatchcase(text, glob)
 
 
 _BETWEEN = "@,;\n"
 """What stands between or inside of addresses: no `*` for one address is for several."""
+
+_PIECES = tuple(
+    re.compile(pattern)
+    for pattern in (r"[^,;<>|\n]+", r"[^\s,;<>|]+", r"[^\s,;<>|\"'()\[\]{}?&=]+")
+)
+"""What stands in a text: in a list with commas, each word, and each word without what is written
+around or behind an address: `"Eve" (x@evil.com)`, `mailto:x@evil.com?subject=Hi`."""
+
+
+def _pieces(text: str) -> Iterator[str]:
+    yield text
+    for pattern in _PIECES:
+        for piece in pattern.findall(text):
+            yield (piece := piece.strip())
+            # A domain may end in a point (RFC 1034 section 3.1), a sentence in others too.
+            yield piece.rstrip(".:!")
 
 
 def _at(value: Any, path: tuple[str, ...]) -> Iterator[Any]:
@@ -91,9 +115,25 @@ def _at(value: Any, path: tuple[str, ...]) -> Iterator[Any]:
 def _texts(values: Iterable[Any]) -> Iterator[str]:
     """Yield how values are written: text as it is, the rest as JSON; of a list each item. Case,
     white space around it, compatibility forms and what cannot be seen make no difference."""
-    for value in values:
+    left = list(values)
+    while left:
+        value = left.pop()
         if isinstance(value, list | tuple):
-            yield from _texts(value)
+            left += value
         else:
             text = value if isinstance(value, str) else canonical_json(value).decode()
             yield folded(text).strip().casefold()
+
+
+def _inside(values: Iterable[Any]) -> Iterator[Any]:
+    """Yield what stands in objects, at any depth: the names in them, and each text and number."""
+    left = [value for value in values if isinstance(value, Mapping | list | tuple)]
+    while left:
+        value = left.pop()
+        if isinstance(value, Mapping):
+            yield from value
+        for item in value.values() if isinstance(value, Mapping) else value:
+            if isinstance(item, Mapping | list | tuple):
+                left.append(item)
+            else:
+                yield item

@@ -20,9 +20,10 @@ import pytest
 from safeguards import background_loop
 from safeguards.errors import ConfigurationError
 from safeguards.types import AlertSeverity, SafetyAlert
-from safeguards_runtime import isolation
+from safeguards_runtime import isolation, isolation_outages
 from safeguards_runtime.isolated_process import IsolatedError
 from safeguards_runtime.isolation import Isolated, IsolatedTimeoutError
+from safeguards_runtime.isolation_outages import Outages
 from safeguards_runtime.safeguard_kinds import KINDS
 from tests import installing, misbehaving_safeguards
 from tests.deploy.running import eventually, is_alive
@@ -56,8 +57,10 @@ async def make(installed: Path) -> AsyncIterator[Make]:
         await isolated.aclose()
 
 
-async def do(isolated: Isolated, deed: str, value: Any = None) -> list[SafetyAlert]:
-    return await isolated.check("clerk", {"action_type": "act", "do": deed, "value": value})
+async def do(
+    isolated: Isolated, deed: str, value: Any = None, *, agent_id: str = "clerk"
+) -> list[SafetyAlert]:
+    return await isolated.check(agent_id, {"action_type": "act", "do": deed, "value": value})
 
 
 async def process_of(isolated: Isolated) -> int:
@@ -179,7 +182,7 @@ async def test_one_that_hangs_again_and_again_costs_nobody_time(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Out of service after three, those that wait included; then one check tries again."""
-    monkeypatch.setattr(isolation, "OUT_OF_SERVICE_SECONDS", 2.0)
+    monkeypatch.setattr(isolation_outages, "OUT_OF_SERVICE_SECONDS", 2.0)
     isolated = make(0.2)
     for _ in range(2):
         with pytest.raises(IsolatedTimeoutError):
@@ -211,6 +214,50 @@ async def test_one_that_hangs_again_and_again_costs_nobody_time(
     assert await do(isolated, "pass") == []
 
 
+async def test_an_agent_that_makes_it_hang_harms_no_other(make: Make) -> None:
+    """Neither while it hangs, nor after that: it is out of service for that agent alone."""
+    isolated = make(0.5)
+    hanging = [asyncio.create_task(do(isolated, "hang", agent_id="bad")) for _ in range(5)]
+    await asyncio.sleep(0)
+    for _ in range(4):
+        assert await do(isolated, "pass", agent_id="good") == []
+    said = [str(error) for error in await asyncio.gather(*hanging, return_exceptions=True)]
+    assert said[0] == "did not answer within 0.5 s"
+    for _ in range(3):
+        with pytest.raises(IsolatedError):
+            await do(isolated, "hang", agent_id="bad")
+    with pytest.raises(IsolatedError, match=r"again and again on actions of this agent$"):
+        await do(isolated, "pass", agent_id="bad")
+    assert await do(isolated, "pass", agent_id="good") == []
+
+
+async def test_it_is_out_of_service_for_all_if_it_hangs_for_several(make: Make) -> None:
+    isolated = make(0.2)
+    for agent_id in ("one", "one", "other"):
+        with pytest.raises(IsolatedTimeoutError):
+            await do(isolated, "hang", agent_id=agent_id)
+    for agent_id in ("one", "other", "third"):
+        with pytest.raises(IsolatedError, match=r"^is out of service .* again and again$"):
+            await do(isolated, "pass", agent_id=agent_id)
+
+
+def test_one_agent_alone_does_not_keep_it_out_of_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation_outages, "OUT_OF_SERVICE_SECONDS", 0.0)
+    outages = Outages()
+    for agent_id in ("bad", "bad", "good"):
+        outages.lost(agent_id)
+    assert outages.is_on_trial
+    monkeypatch.setattr(isolation_outages, "OUT_OF_SERVICE_SECONDS", 60.0)
+    for _ in range(4):
+        outages.lost("bad")
+    outages.refuse("good")
+    with pytest.raises(IsolatedError):
+        outages.refuse("bad")
+    outages.answered("good")
+    assert not outages.is_on_trial
+    assert outages.is_on_trial_for("bad")
+
+
 async def test_one_that_cannot_be_loaded_is_not_tried_for_every_action(make: Make) -> None:
     for config, said in (
         ({"do": "raise"}, "could not be loaded: the safeguard 'misbehaving' could not be init"),
@@ -220,7 +267,7 @@ async def test_one_that_cannot_be_loaded_is_not_tried_for_every_action(make: Mak
         with pytest.raises(IsolatedError, match=f"^{said}"):
             await do(isolated, "pass")
         with pytest.raises(IsolatedError, match=r"^is out of service for"):
-            await do(isolated, "pass")
+            await do(isolated, "pass", agent_id="another")
 
 
 async def test_one_that_hangs_while_it_is_loaded_is_ended(

@@ -278,6 +278,16 @@ def test_an_explanation_for_a_program(policies: Path, tmp_path: Path) -> None:
     }
 
 
+def test_what_the_services_would_not_load_is_not_explained(policies: Path) -> None:
+    """No service gives that verdict. A file that is named stands for itself, without reviewers."""
+    policies.write_text(POLICIES.replace("groups: [reviewers]", "groups: [nobody]"))
+    given = action({"amount": "1.00"})
+    done = script("explain", "--action", "-", given=given, SAFEGUARDS_POLICIES_FILE=str(policies))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no reviewer is in the group 'nobody'" in done.stderr
+    assert "allow: transfer by trader" in printed("explain", policies, "--action", "-", given=given)
+
+
 def test_a_condition_that_cannot_be_told_is_explained(policies: Path) -> None:
     found = json.loads(printed("explain", policies, "--action", "-", "--json", given=action({})))
     large = next(one for one in found["matched"] if one["policy"] == "large")

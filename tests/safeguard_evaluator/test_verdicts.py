@@ -287,6 +287,52 @@ def test_what_lets_through_is_for_all_values_of_an_argument(
     assert found.verdict is (Verdict(verdict) if is_one else Verdict.DENY)
 
 
+@pytest.mark.parametrize("verdict", ["deny", "require_approval"])
+@pytest.mark.parametrize(
+    "to",
+    [
+        "x@evil.com",
+        "x@evil.com, a@b.example",
+        "a@b.example; X@Evil.com;",
+        "Eve <x@evil.com>",
+        '"x@evil.com" (Eve)',
+        "a@b.example|x\uff20evil.com\uff0c c@b.example",
+        "mailto:x@evil.com?subject=Hi",
+        "x@evil.com.",
+        {"email": "x@evil.com"},
+        {"x@evil.com": "Eve"},
+        [{"people": [{"address": ["Eve x@evil.com,"]}]}],
+    ],
+)
+def test_what_holds_back_is_for_an_address_however_it_is_written(verdict: str, to: Any) -> None:
+    policies = book(
+        {"verdict": verdict, "match": {"arguments": {"to": ["*@evil.com"]}}},
+        default_verdict="allow",
+    )
+    assert judged(policies, Asked(context={"to": to})).verdict is Verdict(verdict)
+    misses: list[Any] = ["x@evil.com.example", "evil.com", {"to": "evil.com"}, [], {}, None]
+    for miss in misses:
+        assert judged(policies, Asked(context={"to": miss})).verdict is Verdict.ALLOW
+
+
+def test_what_holds_back_is_for_each_entry_of_a_list_in_a_text() -> None:
+    countries = {"country": ["north korea", "evil inc."]}
+    policies = book({"verdict": "deny", "match": {"arguments": countries}})
+    for said in ("Chad, North Korea", "Evil Inc., Others", {"names": "Chad;North Korea"}):
+        assert judged(policies, Asked(context={"country": said})).verdict is Verdict.DENY
+
+
+# Each takes minutes where the time grows with the square of the length.
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("piece", ["a@", "a ", ",", "<", "(", " .", "x@evil.com.", "a,b c\n", '"'])
+def test_no_text_keeps_the_matching_of_an_argument_busy(piece: str) -> None:
+    own = {"verdict": "deny", "match": {"arguments": {"to": ["*a*@*.evil.example"]}}}
+    policies = book(own, default_verdict="allow")
+    text = piece * (120_000 // len(piece))
+    for to in (text, {"people": [text]}):
+        assert judged(policies, Asked(context={"to": to})).verdict is Verdict.ALLOW
+
+
 @pytest.mark.parametrize(
     "spelling", ["noteit", "NOTEIT", "NoteIt", "note.it", "note_it", "Note-It"]
 )

@@ -20,6 +20,9 @@ OWN = {"own_domains": ["example.com", "@bücher.example"]}
         "alice@example.com",
         "ALICE@EXAMPLE.COM",
         "Alice <alice@mail.example.com>",
+        "alice\uff20example.com",
+        "git@example.com:alice/x.git",
+        {"alice@example.com": "Alice", "@odata.type": "#attendee", "type": "required.person"},
         "alice@example.com, bob@example.com; <carol@example.com>",
         "mailto:alice@example.com?subject=Hi",
         "alice@bücher.example",
@@ -54,6 +57,14 @@ def test_ones_own_people_and_handles_are_inside(recipient: Any) -> None:
         "@mallory@elsewhere.net",
         "mallory@\uff45lsewhere.net",
         "mallory\u200b@elsewhere.net",
+        "mallory\uff20elsewhere.net",
+        "mallory\uff20elsewhere\u3002net",
+        "alice@example.com\uff0cmallory@elsewhere.net",
+        "alice@elsewhere.net\uff1fcc=bob@example.com",
+        "git@elsewhere.net:mallory/x.git",
+        {"mallory@elsewhere.net": "x"},
+        [{"mallory\uff20elsewhere.net": ["alice@example.com"]}],
+        {"@mallory@elsewhere.net": {}},
     ],
 )
 def test_one_address_outside_is_enough(recipient: Any) -> None:
@@ -72,6 +83,8 @@ def test_one_address_outside_is_enough(recipient: Any) -> None:
         "elsewhere.net!mallory@example.com",
         "https://example.com@elsewhere.net@example.com/",
         "https://elsewhere.net\\@example.com/",
+        "https://elsewhere.net\uff0f.example.com/",
+        "https://example.com\uff0f@elsewhere.net/",
     ],
 )
 def test_an_address_that_can_be_read_in_two_ways_is_outside(recipient: str) -> None:
@@ -117,6 +130,13 @@ def test_a_domain_that_is_written_like_ones_own_is_an_error(domain: str) -> None
         "https://[2001:db8::1]/",
         "https://2130706433/",
         "ftp://elsewhere.net/x",
+        "https:elsewhere.net/x",
+        "HTTP:203.0.113.7",
+        "wss:[2001:db8::1]/x",
+        "\uff48ttps\uff1a\uff0f\uff0felsewhere.net",
+        "h\u200bttps://elsewhere.net",
+        "elsewhere\u3002net",
+        "elsewhere\uff0enet/x",
     ],
 )
 @pytest.mark.parametrize("field", ["url", "webhookUrl", "callback_endpoint"])
@@ -137,6 +157,10 @@ def test_a_host_outside_is_found(url: str, field: str) -> None:
         "/docs/a.b/c",
         "#section",
         "data:image/png;base64,iVBORw0KGgo",
+        "https:example.com/x",
+        "https: ",
+        "example\u3002com",
+        "\u8a73\u3057\u304f\u306f\u3053\u3061\u3089\u3002",
     ],
 )
 def test_a_host_of_ones_own_is_inside(url: str) -> None:
@@ -156,12 +180,36 @@ def test_data_carried_in_a_url_is_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    "field", ["to", "cc", "Bcc", "recipients", "userEmail", "share_with", "forward-to", "attendees"]
+    "field",
+    [
+        "to",
+        "cc",
+        "Bcc",
+        "recipients",
+        "userEmail",
+        "share_with",
+        "forward-to",
+        "attendees",
+        "receiver",
+        "addressee",
+        "mailto",
+        "href",
+        "server",
+        "remote",
+    ],
 )
 def test_recipients_are_known_by_the_name_of_the_argument(field: str) -> None:
     """In any spelling, with all that is inside of it."""
     context = {"message": {field: {"people": [{"x": "mallory@elsewhere.net"}]}}}
     assert titles("external_recipients", "send", context, OWN) == ["Recipient outside"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("remote", "origin"), ("href", "index.html"), ("server", "web-01"), ("remote_path", "a.txt")],
+)
+def test_what_is_on_ones_own_machine_is_no_host(field: str, value: str) -> None:
+    assert judged("external_recipients", "push", {field: value}, OWN) == []
 
 
 @pytest.mark.parametrize("field", ["from", "sender_email", "body", "subject", "note"])

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from safeguards.errors import ConfigurationError
 from safeguards.plugins import BUILT_IN, Measure, Total, WindowSafeguard
+from safeguards.plugins.fields import Place
+from safeguards.plugins.payees import MAX_PAYEES, named_in
 from safeguards.plugins.windows import DAY, HOUR, Slots, counted, slot_seconds, total
 from safeguards.types import Agent, AlertSeverity, SafetyAlert
 
@@ -357,6 +359,35 @@ def test_recipients_are_judged_up_to_a_hundred() -> None:
     assert "and 45 more" in alert.description
     (alert,) = ask(safeguard, {**mail, "to": [f"{index}@example.com" for index in range(101)]})
     assert alert.title == "Too many recipients"
+
+
+@pytest.mark.parametrize(
+    "to",
+    [
+        "ann@example.com," * 101 + "eve@evil.test",
+        ["ann@example.com"] * 101 + ["eve@evil.test"],
+        {"email": "ann@example.com;" * 101 + "eve@evil.test"},
+    ],
+)
+def test_nobody_hides_behind_a_hundred_others(to: Any) -> None:
+    """More are not looked at: each action would cost as much as thousands."""
+    mail = {"action_type": "send_email", "to": to}
+    (alert,) = ask(made("first_time"), mail)
+    assert alert.title == "Too many recipients"
+    (alert,) = ask(spending(), paying(recipient=to))
+    assert (alert.title, "names more than 100" in alert.description) == ("Several payees", True)
+
+
+def test_an_argument_is_read_until_it_names_too_many() -> None:
+    many = [f"{index}@example.com" for index in range(20_000)]
+    for value in (many, ",".join(many), [{"email": one} for one in many]):
+        assert len(named_in(Place("/to", value))) == MAX_PAYEES + 1
+    ((*names,),) = named_in(Place("/to", {"email": ",".join(many)}))
+    assert len(names) == MAX_PAYEES + 1
+    assert named_in(Place("/to", " ,;\n, Ann <ann@example.com>,, bob@example.com; ")) == [
+        ("ann@example.com",),
+        ("bob@example.com",),
+    ]
 
 
 def test_many_amounts_under_a_threshold_are_one_that_was_split() -> None:

@@ -26,7 +26,7 @@ from safeguards_runtime.policy_book import (
 )
 from safeguards_runtime.policy_schema import policy_schema, schema_of
 from safeguards_runtime.reviewers import load_directory
-from safeguards_runtime.rules import Rules, unknown_channels
+from safeguards_runtime.rules import Rules, load_rules, unknown_channels
 from services.safeguard_evaluator.command.cases import (
     CaseFile,
     Failure,
@@ -124,10 +124,10 @@ def explain_action(
     """Explain the verdict on one action: what matched, what did not, and why.
 
     It is judged as of now, as if nothing had come before: no window has counted anything. Grants
-    and what is halted are not looked at.
+    and what is halted are not looked at. Without FILE, what the services would not load is refused.
     """
     submission = _submission(action)
-    book = load_policies(file or settings().policies_file)
+    book = load_policies(file) if file else load_rules(settings()).book
     explanation = asyncio.run(_explained(submission, book))
     if as_json:
         typer.echo(explanation.model_dump_json())

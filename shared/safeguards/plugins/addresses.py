@@ -11,13 +11,18 @@ from safeguards.text import visible
 
 _SEPARATORS = re.compile(r"[\s,;<>\"'()|]+")
 _URL = re.compile(
-    r"(?:([a-z][a-z0-9+.-]*):(?=[/\\]|www\.)[/\\]*|[/\\]{2,}|(?=www\.))([^/\\?#]*)", re.I
+    r"(?:[a-z][a-z0-9+.-]*:(?=[/\\]|www\.)[/\\]*|(?:https?|ftp|wss?):(?=[\w\[])|[/\\]{2,}|(?=www\.))"
+    r"([^/\\?#]*)",
+    re.IGNORECASE,
 )
 _LINK = re.compile(r"\b(?:(?:https?|ftp):[/\\]|www\.)[^\s,;<>\"'()|\]]*", re.IGNORECASE)
 _BARE_HOST = re.compile(
     r"(?:[\w-]{1,63}\.)+(?:[^\W\d_]{2,24}|xn--[a-z0-9-]{1,59})(?::[0-9]+)?(?:[/\\?#].*)?"
 )
 _IP_HOST = re.compile(r"(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?::[0-9]+)?(?:[/\\?#].*)?")
+_IDEOGRAPHIC_STOP = "\u3002"
+"""It separates labels too (UTS #46 section 4)."""
+
 _MISLEADING = re.compile(r"[%!:\\/@]")
 
 MAX_CARRIED = 200
@@ -51,22 +56,29 @@ class Domains:
 def targets(text: str, *, hosts: bool) -> Iterator[str]:
     """Yield the domains that a text names: those of each address and each URL in it.
 
-    An address that can be read in two ways is a domain of its own, which is nobody's.
+    An address that can be read in two ways is a domain of its own, which is nobody's. Compatibility
+    forms are read as they are written, and as programs fold them: `eve\uff20example.com` has a
+    domain, and `example.com\uff0f.example.net` two.
 
     Args:
         text: the value of an argument.
         hosts: whether a bare name with points, such as `example.com`, is a host here.
     """
+    for reading in dict.fromkeys((text, folded(text).replace(_IDEOGRAPHIC_STOP, "."))):
+        yield from _targets(reading, hosts=hosts)
+
+
+def _targets(text: str, *, hosts: bool) -> Iterator[str]:
     for word in _SEPARATORS.split(text):
         if not word:
             continue
         url = _URL.match(word)
         if url:
-            yield _authority(url[2], url[0] + word[url.end() :])
+            yield _authority(url[1], url[0] + word[url.end() :])
         elif "@" in word:
             yield from _mailboxes(word)
-        elif hosts and (_BARE_HOST.fullmatch(plain := folded(word)) or _IP_HOST.fullmatch(word)):
-            yield _plain_domain(re.split(r"[:/\\?#]", plain, maxsplit=1)[0])
+        elif hosts and (_BARE_HOST.fullmatch(word) or _IP_HOST.fullmatch(word)):
+            yield _plain_domain(re.split(r"[:/\\?#]", word, maxsplit=1)[0])
 
 
 def links(text: str) -> Iterator[str]:
@@ -74,7 +86,7 @@ def links(text: str) -> Iterator[str]:
     for link in _LINK.finditer(text):
         url = _URL.match(link[0])
         if url:
-            yield _authority(url[2], link[0])
+            yield _authority(url[1], link[0])
 
 
 def _authority(authority: str, url: str) -> str:
@@ -104,7 +116,9 @@ def _mailbox(address: str) -> Iterator[str]:
     if _MISLEADING.search(local.removeprefix("@")) or not domain:
         yield UNREADABLE
     else:
-        yield _plain_domain(domain.strip("[]") if domain.startswith("[") else domain)
+        # Behind a colon stands a path: `git@example.com:project.git`.
+        is_literal = domain.startswith("[")
+        yield _plain_domain(domain.strip("[]") if is_literal else domain.partition(":")[0])
 
 
 def _plain_domain(domain: str) -> str:

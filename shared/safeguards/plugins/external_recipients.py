@@ -24,6 +24,7 @@ _HOSTS = (
     "endpoint",
     "webhook",
     "callback",
+    "server",
     "site",
     "website",
 )
@@ -33,6 +34,11 @@ DEFAULT_RECIPIENT_FIELDS = (
     "bcc",
     "recipient",
     "recipients",
+    "receiver",
+    "receivers",
+    "addressee",
+    "addressees",
+    "mailto",
     "email",
     "emails",
     "address",
@@ -57,6 +63,8 @@ DEFAULT_RECIPIENT_FIELDS = (
     "shared",
     "destination",
     "target",
+    "href",
+    "remote",
     *_HOSTS,
 )
 """The words of which a recipient's argument usually has one in its name."""
@@ -113,10 +121,12 @@ class ExternalRecipientsSafeguard(Safeguard):
                 found = outside if is_recipient else linked
                 named = dict.fromkeys(_domains(text, is_recipient))
                 elsewhere = [domain for domain in named if not self._own.holds(domain)]
+                # A key that is an address would stand in the pointer to it.
+                place = text.pointer.rpartition("/")[0] if text.is_key else text.pointer
                 for domain in elsewhere:
-                    found.setdefault(domain, []).append(text.pointer)
+                    found.setdefault(domain, []).append(place)
                 if elsewhere and carried(text.text):
-                    carrying.append(text.pointer)
+                    carrying.append(place)
         except TooMuchError:
             return [unsearchable(facts, "recipients")]
         alike = {domain: own for domain in outside if (own := looks_like(domain, self._own))}
@@ -132,17 +142,19 @@ class ExternalRecipientsSafeguard(Safeguard):
         return alerts
 
     def _read(self, context: dict[str, Any]) -> Iterator[tuple[Text, bool]]:
-        """Yield the texts of the arguments that name recipients, and of what is inside of them, and
-        if links count also every other; each with whether it names recipients."""
+        """Yield the texts of the arguments that name recipients, and what is inside of them, keys
+        too, and if links count also every other text; each with whether it names recipients."""
         inside: tuple[str, ...] = ()
         for text in texts(context):
-            if text.is_key:
-                if self._names_recipients(text.name):
-                    inside = (*inside[-8:], text.pointer)
-            elif any(text.pointer == top or text.pointer.startswith(f"{top}/") for top in inside):
+            is_inside = any(
+                text.pointer == top or text.pointer.startswith(f"{top}/") for top in inside
+            )
+            if is_inside:
                 yield text, True
-            elif self._links:
+            elif self._links and not text.is_key:
                 yield text, False
+            if text.is_key and self._names_recipients(text.name):
+                inside = (*inside[-8:], text.pointer)
 
     def _names_recipients(self, name: str) -> bool:
         said = name_words(name)
@@ -152,6 +164,9 @@ class ExternalRecipientsSafeguard(Safeguard):
 
 
 def _domains(text: Text, is_recipient: bool) -> Iterator[str]:
+    if text.is_key:
+        # An annotation of JSON-LD or OData, such as `@odata.type`, is no address.
+        return targets(text.text.removeprefix("@"), hosts=False)
     if is_recipient:
         return targets(text.text, hosts=not _HOST_FIELDS.isdisjoint(name_words(text.name)))
     return links(text.plain)

@@ -9,7 +9,13 @@ from typing import Any
 from safeguards.plugins.action_words import name_words
 from safeguards.plugins.arguments import TooMuchError, walk
 from safeguards.plugins.fields import Fields, Place
-from safeguards.plugins.payees import MAX_PAYEES, UnreadableError, is_address, named_in
+from safeguards.plugins.payees import (
+    MAX_PAYEES,
+    UnreadableError,
+    are_too_many,
+    is_address,
+    named_in,
+)
 from safeguards.plugins.payments import shown_pointer
 
 _OWN = frozenset({"from", "sender", "organizer", "organiser", "calendar", "google"})
@@ -65,7 +71,7 @@ class RecipientReader:
             for party in parties:
                 for name in party:
                     named.setdefault(name, place.pointer)
-            if len(named) > MAX_PAYEES:
+            if are_too_many(parties) or len(named) > MAX_PAYEES:
                 story = f"There are more than {MAX_PAYEES} recipients: too many to judge."
                 return Recipients((), (*problems, ("Too many recipients", story)))
         return Recipients(
