@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from fastapi import FastAPI, Response
+from fastapi import Depends, FastAPI, Response
 from fastapi.responses import PlainTextResponse
 from fastapi.templating import Jinja2Templates
 from itsdangerous import URLSafeTimedSerializer
@@ -47,7 +47,7 @@ from services.gateway.console.oidc import OpenIdProvider
 from services.gateway.console.session import RenewedSessions, Tickets
 from services.gateway.console.turned_away import add_session_handlers
 from services.gateway.feed import FeedTail
-from services.gateway.limits import TooLargeAsProblem
+from services.gateway.limits import TooLargeAsProblem, in_utf8
 from services.gateway.metrics import exposition
 from services.gateway.news import NewsTail
 from services.gateway.parts import HERE, Gateway, Parts
@@ -76,6 +76,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=DESCRIPTION,
         lifespan=_lifespan,
         responses={"default": PROBLEM_RESPONSE},
+        dependencies=[Depends(in_utf8)],
     )
     app.state.settings = settings
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BYTES)

@@ -1,14 +1,30 @@
-"""Bodies that are too large, refused in the words of the others."""
+"""Bodies that are too large, or forms in another charset: refused in the words of the others."""
 
 from __future__ import annotations
 
+from fastapi import Request
+from python_multipart.multipart import parse_options_header
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.gateway.problems import Problem
 
+FORMS = (b"multipart/form-data", b"application/x-www-form-urlencoded")
+
 TOO_LARGE = Problem(
     413, "body_too_large", "the body exceeds 256 KiB: send references, not contents"
 )
+
+
+async def in_utf8(request: Request) -> None:
+    """Refuse a form in another charset than UTF-8: there are some that make no text of it.
+
+    Raises:
+        Problem: 400.
+    """
+    kind, options = parse_options_header(request.headers.get("Content-Type"))
+    charset = options.get(b"charset", b"utf-8").lower()
+    if kind in FORMS and charset not in (b"utf-8", b"utf8"):
+        raise Problem(400, "unknown_charset", "send the form in UTF-8, as a browser does")
 
 
 class TooLargeAsProblem:

@@ -10,10 +10,11 @@ import httpx2
 import pytest
 
 from safeguards.types import AlertSeverity
+from services.gateway.console.bulk import MAX_ARGUMENTS
 from tests.console.conftest import Asking, Rated
 from tests.console.visiting import Visits
 from tests.gateway.test_review_page import HOSTILE
-from tests.rendering.looking import PHONE
+from tests.rendering.looking import NARROWEST, PHONE
 from tests.stack import Stack
 
 if TYPE_CHECKING:
@@ -147,6 +148,51 @@ async def test_amounts_that_a_sum_would_hide_are_left_out(signed_in: Visits, ask
     assert said == "Make a purchase of €99,999.00 and other amounts"
     words = await page.locator("header.head").inner_text()
     assert "More than one argument could be the amount: look at them below" in words
+
+
+async def test_all_that_would_run_is_on_the_page(
+    signed_in: Visits, ask: Asking, console: Stack
+) -> None:
+    """Also what the sentence does not say, with nothing to be opened first, on any phone."""
+    hidden = {
+        **{"amount": "10.00", "currency": "USD", "recipient": "ACME"},
+        **{"extra": "99999.00", "place": "EVIL\u202e LTD", "files": ["/home", {"at": "/etc"}]},
+    }
+    made = [ask(hidden), ask({**hidden, "extra": "1.00"})]
+    page = await signed_in("sam", NARROWEST)
+    await page.goto(address(*made))
+    first, second = await page.locator("ol.sentences > li").all_inner_texts()
+    for words in ("$10.00 for ACME", "extra", "99999.00", "place", "EVIL⟨U+202E⟩ LTD", "/etc"):
+        assert words in first
+    assert "99999.00" not in second
+    assert await page.evaluate("document.documentElement.scrollWidth") == NARROWEST[0]
+    await page.get_by_role("button", name="Approve 2").click()
+    await page.get_by_role("heading", name="2 approved").wait_for()
+    assert status_of(console, made[0])["status"] == "APPROVED"
+
+
+@pytest.mark.parametrize(
+    "context",
+    [
+        {"subject": "x" * 400},
+        {"subject": "x\n" * 10},
+        {f"field_{number}": "x" for number in range(MAX_ARGUMENTS + 1)},
+        {"files": [[f"/{number}"] for number in range(MAX_ARGUMENTS // 2)]},
+        {"files": [f"/{number}" for number in range(MAX_ARGUMENTS // 2 + 1)]},
+        {"x" * 400: "x"},
+    ],
+    ids=["long", "many lines", "many", "many inside", "folded", "a long name"],
+)
+async def test_what_cannot_be_read_at_a_glance_is_left_out(
+    signed_in: Visits, ask: Asking, context: dict[str, Any]
+) -> None:
+    """What is folded or cut on a page, nobody need have seen who answers there."""
+    plain, long = ask(), ask(context)
+    page = await signed_in("sam")
+    await page.goto(address(plain, long))
+    assert await page.get_by_role("heading", level=1).inner_text() == "Answer 1 request"
+    left_out = await page.get_by_role("region", name="Left out").inner_text()
+    assert "Its arguments are too many or too long to be read here" in left_out
 
 
 async def test_each_is_judged_as_it_was_shown(

@@ -182,6 +182,33 @@ def test_a_fetch_is_told_so_and_sent_nowhere(door: Door) -> None:
     assert "Nothing was sent." in sent.text
 
 
+def test_an_address_that_is_none_leads_nowhere(door: Door) -> None:
+    """No browser says that it comes from there; it is answered as if nothing were said."""
+    fetched = {"HX-Request": "true", "HX-Current-URL": "http://[x"}
+    with door.browser() as client:
+        part = client.get("/console", headers=fetched)
+        sent = client.post("/console/bulk", headers={"Referer": "http://["})
+    assert (part.status_code, sent.status_code) == (401, 401)
+    assert 'href="/sign-in"' in part.text
+
+
+@pytest.mark.parametrize("charset", ["undefined", "unicode_escape", "utf-7", "punycode", "idna"])
+@pytest.mark.parametrize("path", ["/sign-in", "/console/bulk", "/console/account/keys"])
+def test_a_form_is_in_utf_8(door: Door, path: str, charset: str) -> None:
+    """Another charset may make no text of it."""
+    with door.signed_in() as client:
+        for given, statuses in ((charset, {400}), ("UTF-8", {200, 303, 403, 422})):
+            kind = f'multipart/form-data; boundary=b; charset="{given}"'
+            fields = ("name", "\\ud800"), ("seal", "\\ud800"), ("csrf", client.csrf())
+            parts = (
+                f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+                for name, value in fields
+            )
+            body = "".join(parts) + "--b--\r\n"
+            answer = client.post(path, content=body, headers={"Content-Type": kind})
+            assert answer.status_code in statuses, (given, answer.text[:300])
+
+
 def test_the_first_page_knows_who_is_there(door: Door) -> None:
     with door.browser() as stranger, door.signed_in() as sam:
         assert stranger.get("/").headers["location"] == "/sign-in"

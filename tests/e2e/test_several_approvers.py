@@ -223,6 +223,13 @@ def test_whoever_it_is_handed_to_gets_a_mail_to_answer_by(stack: Stack, agent: S
         answer = browser.post(link, data=Form(browser.get(link).text, "approve").fields)
         assert answer.status_code == 200
     assert agent.wait(asked, 10).decided_by == "kim"
+    # An agent reads that it was handed over, and not what people said of it.
+    with stack.http() as own, stack.http(stack.reviewer_keys["alex"]) as reviewers:
+        path = f"/approvals/{asked.id}/history"
+        agents, theirs = own.get(path).json(), reviewers.get(path).json()
+    assert "you know them" in str(theirs)
+    assert "you know them" not in str(agents)
+    assert [line["hash"] for line in agents] == [line["hash"] for line in theirs]
     others = [m for m in stack.smtp.mails if "Handed over to you: Look after it" in m.subject]
     assert [m.recipients for m in others] == [("kim@example.com",)]
 

@@ -84,7 +84,7 @@ def test_the_same_response_again_changes_nothing() -> None:
 def test_a_repeat_is_of_what_was_answered(kind: str, seen: dict[str, Any]) -> None:
     """From whatever message they saw it in, with or without its digest; not of another version."""
     second = answered(responded(asked(), "ask", comments="why?"))
-    body = {"modifications": {"amount": "10.00"}} if kind == "modify" else {}
+    body: dict[str, Any] = {"modifications": {"amount": "10.00"}} if kind == "modify" else {}
     ended = responded(second, kind, **body)
     assert ended.version == 2
     assert respond(ended, kind, **body) is None

@@ -67,11 +67,19 @@ class Argument:
     is_folded: bool = False
     is_written_out: bool = False
 
+    @property
+    def is_in_sight(self) -> bool:
+        """Whether all of it is there to be read, with nothing to be opened first."""
+        is_whole = not self.is_folded and not self.pointer
+        return is_whole and all(part.is_in_sight for part in self.parts)
 
-def arguments(context: dict[str, Any], action_type: str) -> tuple[Argument, ...]:
+
+def arguments(
+    context: dict[str, Any], action_type: str, limit: int = MAX_NODES
+) -> tuple[Argument, ...]:
     """Return the arguments in their order, but the action type where it is what is known. Of very
-    many the first that the page can carry: how many there are `count` tells."""
-    reading = _Reading()
+    many the first that the page can carry, by default: how many there are `count` tells."""
+    reading = _Reading(limit)
     shown = []
     for name, value in context.items():
         if reading.is_full:
@@ -79,6 +87,16 @@ def arguments(context: dict[str, Any], action_type: str) -> tuple[Argument, ...]
         if (name, value) != ("action_type", action_type):
             shown.append(reading.read(argument_label(name), value, f"/{_escaped(name)}"))
     return tuple(shown)
+
+
+def all_in_sight(
+    context: dict[str, Any], action_type: str, limit: int
+) -> tuple[Argument, ...] | None:
+    """Return the arguments if all can be read at a glance: they and their parts are at most so many
+    and none is long enough to be folded. None otherwise."""
+    listed = arguments(context, action_type, limit)
+    is_all = len(listed) == count(context, action_type)
+    return listed if is_all and all(argument.is_in_sight for argument in listed) else None
 
 
 def count(context: dict[str, Any], action_type: str) -> int:
@@ -89,9 +107,9 @@ def count(context: dict[str, Any], action_type: str) -> int:
 class _Reading:
     """Reads values until the page is full."""
 
-    def __init__(self) -> None:
+    def __init__(self, nodes: int) -> None:
         self._characters = PAGE_CHARACTERS
-        self._nodes = MAX_NODES
+        self._nodes = nodes
 
     @property
     def is_full(self) -> bool:

@@ -19,6 +19,7 @@ from safeguards_runtime.headlines.amounts import AMOUNT_LIMIT, money_words
 from safeguards_runtime.headlines.sentence import headline
 from safeguards_runtime.records import Approval, Refusal
 from services.gateway.approvals import judged
+from services.gateway.console.arguments import Argument, all_in_sight
 from services.gateway.console.listing import Reader, reader_of
 from services.gateway.console.people import ending
 from services.gateway.console.session import FromOurPage, Session, SignedIn
@@ -37,6 +38,9 @@ SUM_DIGITS = 4 * AMOUNT_LIMIT
 SEALED_FOR = "bulk"
 
 MAX_REASON_LENGTH = 2000
+
+MAX_ARGUMENTS = 24
+"""How many arguments a request may have, their parts counted, to be read among others."""
 
 router = APIRouter(include_in_schema=False)
 
@@ -85,7 +89,14 @@ def hindrance(asked: Approval, reader: Reader) -> str | None:
         return f"{said.doubts[0]}: look at it by itself"
     if said.figure and said.figure.is_negative:
         return "its amount is negative: look at it by itself"
+    if _arguments(asked) is None:
+        return "its arguments are too many or too long to be read here: look at it by itself"
     return None
+
+
+def _arguments(asked: Approval) -> tuple[Argument, ...] | None:
+    """Return all that would run, as the page shows it; None if it cannot show all of it."""
+    return all_in_sight(asked.shown_context, asked.action_type, MAX_ARGUMENTS)
 
 
 def may_be_answered_in_bulk(asked: Approval, reader: Reader) -> bool:
@@ -119,7 +130,7 @@ async def _confirm(
     for asked in fit:
         kinds[Kind.of(asked)].append(asked)
     shown = {
-        "rows": [(asked, headline(asked)) for asked in fit],
+        "rows": [(asked, headline(asked), _arguments(asked)) for asked in fit],
         "kind": next(iter(kinds)) if len(kinds) == 1 else None,
         "kinds": [(kind, len(alike), _address(alike)) for kind, alike in kinds.items()],
         "left_out": left_out,

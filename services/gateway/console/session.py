@@ -268,7 +268,10 @@ def sign_in_path(request: Request) -> str:
         path, query = request.url.path, request.url.query
     else:  # of the page that made it
         headers = request.headers
-        came_from = urlsplit(headers.get("HX-Current-URL") or headers.get("Referer", ""))
+        try:
+            came_from = urlsplit(headers.get("HX-Current-URL") or headers.get("Referer", ""))
+        except ValueError:  # what no browser sends
+            return "/sign-in"
         path, query = came_from.path, came_from.query
     wanted = own_path(f"{path}?{query}" if query else path)
     return "/sign-in" if wanted == "/console" else f"/sign-in?next={quote(wanted, safe='/')}"
